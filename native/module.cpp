@@ -1,0 +1,7 @@
+// The module of one CPU level: a list of its families, and what that level is.
+#include "bindings.hpp"
+
+NB_MODULE(FIRTH_MODULE, m) {
+    m.attr("level") = FIRTH_LEVEL_NAME;
+    firth::bind_scores(m);
+}

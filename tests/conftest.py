@@ -1,0 +1,39 @@
+"""What every room's tests share: the real data's folder, the CPU levels, and reproducible vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firth import kernels
+from firth.arrays import Vectors, unit
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real corpora beside the project; a test that needs it skips where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data at {DATA}")
+    return DATA
+
+
+@pytest.fixture(params=kernels.levels())
+def level(request: pytest.FixtureRequest) -> Any:
+    """The native module of each CPU level that this machine runs, one after another."""
+    return kernels.load(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20_261_123)
+
+
+@pytest.fixture
+def vectors(rng: np.random.Generator) -> Vectors:
+    """(1000, 48) float32 unit rows."""
+    return unit(rng.normal(size=(1000, 48)).astype(np.float32))
