@@ -1,0 +1,190 @@
+"""The command line: one sub-command a recipe, its flags read off the recipe's `Settings`.
+
+A recipe module has `Settings` (a frozen dataclass whose fields are `Annotated[type, "help"]`, an optional short flag
+before the help), `run(settings) -> result` and `show(result, console)`; `--json` prints the result's `as_json()`.
+Only the module of the command that was asked for is imported, so that `firth --help` starts fast.
+
+Exit codes: 0 done, 1 error, 2 usage, 3 a gate failed, 4 bad data, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import typing
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+COMMANDS = {
+    "build": "A domain folder in; a tuned, indexed, measured search out.",
+    "search": "Ask a built folder a question.",
+    "eval": "Measure a model or a built folder on a test set.",
+    "encode": "Turn documents into a folder of vectors.",
+    "index": "Build an index from vectors, or look into one.",
+    "mine": "Find hard negatives for a domain's training pairs.",
+    "tune": "Fine-tune a model on a domain's pairs.",
+    "demo": "The whole way on SciFact, in minutes.",
+    "doctor": "What this installation can do, what is missing.",
+}
+GROUPS = {"words": "Word vectors: train, eval, similar, analogy."}
+INTERRUPTED = 130
+AS_JSON = typer.Option("--json", help="Print the result as JSON on stdout; progress stays on stderr.")
+CONFIG = typer.Option("--config", help="TOML file of settings; flags win over it.")
+
+
+def main() -> None:
+    """Entry point of the `firth` command."""
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback(help="The best, cheapest vector search over one domain's documents, with proof.")(_root)
+    for name, summary in COMMANDS.items():
+        command = _command(import_module(f"firth.recipes.{name}")) if name == wanted else _listed
+        app.command(name, help=summary)(command)
+    for name, summary in GROUPS.items():
+        group = import_module(f"firth.recipes.{name}").app if name == wanted else typer.Typer()
+        if name != wanted:
+            group.command()(_listed)
+        app.add_typer(group, name=name, help=summary)
+    warnings.showwarning = _note  # type: ignore[assignment]
+    app()
+
+
+def _listed() -> None:
+    """Stands for a command in the list; the real one is imported when it is asked for."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from firth import __version__
+
+        print(f"firth {__version__}")
+        raise typer.Exit
+
+
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """The group itself does nothing."""
+
+
+def _command(recipe: ModuleType) -> Callable[..., None]:
+    """A function whose parameters are the recipe's settings, for typer to read the flags from."""
+    fields = dataclasses.fields(recipe.Settings)
+    hints = typing.get_type_hints(recipe.Settings, include_extras=True)
+
+    def command(**values: Any) -> None:
+        as_json, config = values.pop("json"), values.pop("config")
+        with reporting():
+            if config is not None:
+                values |= _from_toml(config, values, {field.name: field for field in fields}, hints)
+            result = recipe.run(recipe.Settings(**values))
+            present(result, recipe.show, as_json=as_json)
+
+    parameters = [_parameter(field, hints[field.name]) for field in fields]
+    for name, default, hint in (
+        ("json", False, Annotated[bool, AS_JSON]),
+        ("config", None, Annotated[Path | None, CONFIG]),
+    ):
+        parameters.append(_keyword(name, default, hint))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
+    """One setting as typer sees it: without a default and a short flag it is an argument, else an option."""
+    kind, *words = typing.get_args(hint)
+    *flags, text = words
+    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    long = f"--{field.name.replace('_', '-')}"
+    default: Any = inspect.Parameter.empty if required else field.default
+    if required and not flags:
+        return _keyword(field.name, default, Annotated[kind, typer.Argument(help=text)])
+    option = typer.Option(*([] if kind is bool else [long, *flags]), help=text)
+    return _keyword(field.name, default, Annotated[kind, option])
+
+
+def _keyword(name: str, default: Any, hint: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _from_toml(
+    path: Path, given: dict[str, Any], fields: dict[str, dataclasses.Field[Any]], hints: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings named in the file, except those that a flag changed from its default."""
+    import tomllib
+
+    from firth.errors import SettingsError
+
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--config {path}: not TOML: {error}") from error
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise SettingsError(f"--config {path}: unknown setting {unknown[0]!r}; known are {', '.join(fields)}")
+    values = {}
+    for name, value in table.items():
+        if given[name] != fields[name].default:
+            continue
+        kind = typing.get_args(hints[name])[0]
+        accepted = typing.get_args(kind) or (kind,)
+        if Path in accepted and isinstance(value, str):
+            value = Path(value)
+        if float in accepted and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+            names = " or ".join(getattr(t, "__name__", str(t)) for t in accepted)
+            raise SettingsError(f"--config {path}: {name} = {value!r}: expected {names}")
+        values[name] = value
+    return values
+
+
+class reporting:  # noqa: N801 - reads as a statement: with reporting(): ...
+    """Turns deliberate errors into one line on stderr and an exit code; a bug keeps its traceback."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            print("\nstopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        from firth.errors import FirthError
+
+        if isinstance(error, FirthError):
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        if isinstance(error, OSError):
+            print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+def present(result: Any, show: Callable[[Any, Any], None], *, as_json: bool) -> None:
+    """The result on stdout: as JSON for programs, as `show` draws it for people."""
+    if as_json:
+        import json
+
+        print(json.dumps(result.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        show(result, Console(highlight=False))
+
+
+def _note(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    label = "note" if issubclass(category, UserWarning) else category.__name__
+    print(f"{label}: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
