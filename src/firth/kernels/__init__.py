@@ -2,7 +2,8 @@
 
 The native half is compiled once for each CPU level from the same source; the best level that this machine runs is
 picked at import. `FIRTH_LEVEL=v2|v3|v4|neon|plain` forces one. A level that is asked for and cannot run here falls
-back to the best one below it, and `firth doctor` says so.
+back to the best one below it, and `firth doctor` says so. This file picks the level; each family of kernels that needs
+more than one function has a file here of its own, kernels and twins side by side.
 """
 
 from __future__ import annotations
