@@ -1,0 +1,147 @@
+"""The tokenizer: rows of ids, what was cut, offsets, and the same from many threads."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firth.errors import FormatError, SettingsError
+from firth.text.records import Ragged
+from firth.text.tokenizer import PIECE, Tokenizer, Words
+
+CLS, SEP = 101, 102
+
+
+@pytest.fixture(scope="module")
+def bert(data: Path) -> Tokenizer:
+    return Tokenizer.load(data / "tokenizer" / "bert-base-uncased-tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def texts(data: Path) -> list[str]:
+    with gzip.open(data / "retrieval" / "scifact" / "corpus.jsonl.gz") as lines:
+        return [json.loads(line)["text"] for line, _ in zip(lines, range(200), strict=False)]
+
+
+def test_rows_stand_between_the_special_tokens(bert: Tokenizer) -> None:
+    ragged = bert.encode(["hello world", "", "hello"])
+    assert [row.tolist() for row in map(ragged.row, range(3))] == [[CLS, 7592, 2088, SEP], [CLS, SEP], [CLS, 7592, SEP]]
+    assert ragged.ids.dtype == np.int32
+    assert ragged.offsets.tolist() == [0, 4, 6, 9]
+    assert ragged.cut.tolist() == [0, 0, 0]
+
+
+def test_what_does_not_fit_is_cut_and_counted(bert: Tokenizer, texts: list[str]) -> None:
+    whole, cut = bert.encode(texts), bert.encode(texts, 32)
+    assert cut.lengths.max() == 32
+    assert (whole.lengths - cut.lengths == cut.cut).all()
+    assert cut.cut.sum() > 0
+    for i in range(len(texts)):
+        assert cut.row(i)[-1] == SEP
+        assert cut.row(i)[:-1].tolist() == whole.row(i)[: len(cut.row(i)) - 1].tolist()
+
+
+def test_counts_are_of_the_text_without_special_tokens(bert: Tokenizer, texts: list[str]) -> None:
+    assert (bert.count(texts) == bert.encode(texts).lengths - 2).all()
+
+
+def test_no_texts_give_no_rows(bert: Tokenizer) -> None:
+    assert len(bert.encode([])) == 0
+    assert bert.encode([]).offsets.tolist() == [0]
+    assert bert.count([]).tolist() == []
+
+
+def test_a_row_needs_room_beside_the_special_tokens(bert: Tokenizer) -> None:
+    assert bert.encode(["hello world"], 3).row(0).tolist() == [CLS, 7592, SEP]
+    with pytest.raises(SettingsError, match="max_tokens=2: the 2 special tokens alone need that"):
+        bert.encode(["hello"], 2)
+
+
+def test_a_text_beyond_a_piece_gives_the_ids_of_the_whole(bert: Tokenizer, texts: list[str]) -> None:
+    long = " ".join(texts * 8)
+    assert len(long) > 4 * PIECE / 3
+    expected = bert._backend.encode(long).ids
+    assert bert.encode([long]).row(0).tolist() == expected
+    assert bert.encode([long], 100).cut.tolist() == [len(expected) - 100]
+    assert bert.count([long]).tolist() == [len(expected) - 2]
+
+
+def test_threads_share_one_tokenizer_and_other_lengths(bert: Tokenizer, texts: list[str]) -> None:
+    limits = [8, 16, 32, 64] * 4
+    alone = [bert.encode(texts, limit).ids.tolist() for limit in limits]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda limit: bert.encode(texts, limit).ids.tolist(), limits))
+    assert together == alone
+
+
+def test_special_ids_are_found_by_their_names(bert: Tokenizer) -> None:
+    assert (bert.pad, bert.unk, bert.mask) == (0, 100, 103)
+    assert (bert.prefix, bert.suffix) == ((CLS,), (SEP,))
+    assert bert.size == 30_522
+    assert bert.tokens([CLS, 7592]) == ["[CLS]", "hello"]
+    assert bert.decode([CLS, 7592, 2088, SEP]) == "hello world"
+
+
+def test_a_saved_tokenizer_gives_the_same_ids_and_fingerprint(bert: Tokenizer, tmp_path: Path) -> None:
+    bert.save(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    assert again.fingerprint == bert.fingerprint
+    assert again.encode(["Übergröße"]).ids.tolist() == bert.encode(["Übergröße"]).ids.tolist()
+
+
+def test_a_vocabulary_file_alone_is_enough_for_bert(bert: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(bert.tokens(range(bert.size))) + "\n")
+    assert (
+        Tokenizer.load(tmp_path).encode(["Hello, Wörld!"]).ids.tolist() == bert.encode(["Hello, Wörld!"]).ids.tolist()
+    )
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"no tokenizer\.json here"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_damaged_tokenizer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
+    with pytest.raises(FormatError, match="not a tokenizer that tokenizers"):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ("hello", "one str was passed; put it into a list"),
+        (["a", 3], "text 1 of this batch is int"),
+        (["a", "b\ud83d"], "text 1 of this batch holds half a surrogate pair at character 1"),
+    ],
+)
+def test_what_is_no_text_is_refused(bert: Tokenizer, texts: list[str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        bert.encode(texts)
+
+
+def test_spans_point_at_the_tokens(bert: Tokenizer) -> None:
+    text = "Größe 42 🎉 naïve"
+    assert "".join(text[a:b] for a, b in bert.spans(text)) == "Größe42🎉naïve"
+
+
+@given(st.text())
+def test_words_are_spans_of_the_text(text: str) -> None:
+    spans = Words().spans(text)
+    assert len(spans) == Words().count([text])[0]
+    assert "".join(text[a:b] for a, b in spans) == "".join(text.split())
+
+
+def test_taken_rows_are_those_rows(rng: np.random.Generator) -> None:
+    rows = [rng.integers(0, 99, size=length).tolist() for length in (3, 0, 5, 1)]
+    ragged = Ragged.of(rows)
+    order = np.array([2, 1, 0, 2])
+    assert [ragged.take(order).row(i).tolist() for i in range(4)] == [rows[i] for i in order]
+    assert ragged.take(np.array([], np.int64)).offsets.tolist() == [0]
