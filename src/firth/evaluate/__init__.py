@@ -1,0 +1,31 @@
+"""arrays -> report: how good a search is, on the owner's own test set, and how sure we are.
+
+    retrieval    nDCG, recall, precision, MRR, MAP, hit rate at k, equal to trec_eval's
+    statistics   intervals, paired tests, several comparisons, how many queries are needed
+    judge        an encoder or a collection, and a test set, in; scores out
+    records      what one build measured, as plain data
+    report       records -> report.json and a self-contained report.html (figures, page)
+
+The room can be called: `firth.evaluate(encoder, testset)` is `firth.evaluate.judge.evaluate(encoder, testset)`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firth.evaluate.judge import Report
+
+
+class _Room(ModuleType):
+    """This package, which answers to a call as well; nothing is imported before it is called."""
+
+    def __call__(self, subject: Any, testset: Any, **settings: Any) -> Report:
+        from firth.evaluate.judge import evaluate
+
+        return evaluate(subject, testset, **settings)
+
+
+sys.modules[__name__].__class__ = _Room
