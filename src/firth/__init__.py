@@ -6,6 +6,7 @@ lead out: serve, scale and recipes.
     text/        str -> ids            static/     ids -> word vectors      contextual/  ids -> token vectors
     sentence/    texts -> vectors      compress/   vectors -> codes         index/       codes -> neighbours
     evaluate/    arrays -> report      recipes/    whole programs           cli          one sub-command a recipe
+    store/       texts on disk
 
 Everything here is imported when it is first used: `import firth` loads neither NumPy nor torch.
 """
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from firth.evaluate.judge import evaluate
     from firth.recipes.load import load
     from firth.recipes.tune import tune
+    from firth.store.collection import Collection
     from firth.text.testset import TestSet
 
 _HOMES = {
+    "Collection": "firth.store.collection",
     "Encoder": "firth.arrays",
     "Neighbours": "firth.arrays",
     "FirthError": "firth.errors",
@@ -35,7 +38,7 @@ _HOMES = {
     "evaluate": "firth.evaluate",
 }
 
-__all__ = ["Encoder", "FirthError", "Neighbours", "TestSet", "evaluate", "load", "tune"]
+__all__ = ["Collection", "Encoder", "FirthError", "Neighbours", "TestSet", "evaluate", "load", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -62,3 +62,11 @@ class GateError(FirthError):
     """A measured score is below the bar that was set for it."""
 
     exit_code = 3
+
+
+class LockedError(StorageError):
+    """Another process is the writer of this collection."""
+
+
+class FilterError(SettingsError):
+    """A filter over payloads is not understood; names the place in it."""

@@ -1,0 +1,89 @@
+"""Search by word (BM25 of SQLite's FTS5), and the fusion of several rankings into one.
+
+Source: reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009, SIGIR, with their k = 60. Scores of two sources are
+in units that cannot be compared; ranks can.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from firth.arrays import Ids, Vectors
+from firth.errors import SettingsError
+from firth.store.records import Source
+from firth.store.words import tokens
+
+MOST_TOKENS = 64  # of a query; a longer one is a document, and each word costs a pass over its postings
+
+
+@dataclass(frozen=True, slots=True)
+class Hybrid:
+    """How words and vectors are joined.
+
+    Attributes:
+        dense: weight of the vectors' ranking.
+        words: weight of BM25's ranking.
+        k: of the reciprocal rank 1 / (k + rank); larger lets lower ranks count more.
+        candidates: taken from each source before they are joined; at least the k of the search.
+        title: how much more a word in the title counts than one in the text.
+    """
+
+    dense: float = 1.0
+    words: float = 1.0
+    k: int = 60
+    candidates: int = 100
+    title: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.dense, self.words, self.title) < 0 or self.dense + self.words == 0:
+            raise SettingsError(f"hybrid: weights must not be negative nor all zero, got {self}")
+        if self.k < 0 or self.candidates < 1:
+            raise SettingsError(f"hybrid: k must be at least 0 and candidates at least 1, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Ids (n,) int64 of one source, best first, and their scores (n,) float32."""
+
+    ids: Ids
+    scores: Vectors
+
+
+def by_words(
+    db: sqlite3.Connection, query: str, limit: int, *, title: float = 1.0, allow: Ids | None = None
+) -> Ranking:
+    """The rows whose title or text holds words of the query, by BM25 (k1 = 1.2, b = 0.75), larger is better."""
+    wanted = " OR ".join(f'"{token}"' for token in dict.fromkeys(tokens(query)[:MOST_TOKENS]))
+    if not wanted:
+        return Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
+    only, values = (
+        ("", []) if allow is None else ("AND rowid IN (SELECT value FROM json_each(?))", [json.dumps(allow.tolist())])
+    )
+    found = db.execute(
+        f"SELECT rowid, -bm25(words, ?, 1.0) AS score FROM words WHERE words MATCH ? {only} "
+        "ORDER BY score DESC, rowid LIMIT ?",
+        [title, wanted, *values, limit],
+    ).fetchall()
+    return Ranking(np.array([id_ for id_, _ in found], np.int64), np.array([score for _, score in found], np.float32))
+
+
+def fused(
+    rankings: Mapping[str, Ranking], weights: Mapping[str, float], *, k: int = 60
+) -> list[tuple[int, float, dict[str, Source]]]:
+    """(id, score, what each source said) best first; the score is the sum of weight / (k + rank), rank from 1.
+
+    >>> a, b = Ranking(np.array([7, 8]), np.ones(2)), Ranking(np.array([8]), np.ones(1))
+    >>> [id_ for id_, _, _ in fused({"a": a, "b": b}, {"a": 1, "b": 1})]
+    [8, 7]
+    """
+    sources: dict[int, dict[str, Source]] = {}
+    for name, ranking in rankings.items():
+        for rank, (id_, score) in enumerate(zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True), 1):
+            sources.setdefault(id_, {})[name] = Source(rank, score, weights[name] / (k + rank))
+    joined = [(id_, sum(source.share for source in said.values()), said) for id_, said in sources.items()]
+    return sorted(joined, key=lambda line: (-line[1], line[0]))
