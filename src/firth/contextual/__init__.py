@@ -1,0 +1,1 @@
+"""Contextual embeddings: token ids in, one vector for each token in its context out."""

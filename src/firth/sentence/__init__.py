@@ -1,0 +1,1 @@
+"""Sentence embeddings: texts in, one unit vector each out; and how such an encoder is trained."""

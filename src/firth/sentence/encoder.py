@@ -1,0 +1,377 @@
+"""SentenceEncoder: texts to unit vectors, without padding, in an order and a batch that change nothing.
+
+Source: Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084; the folder is that of sentence-transformers.
+Where we differ: texts are grouped by their length in tokens up to a token budget, not padded to a batch of 32; what a
+text loses by being cut is counted and told; every vector has length one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from firth import kernels
+from firth.arrays import Ids, Vectors, unit
+from firth.contextual.bert import Bert
+from firth.contextual.weights import load_bert, save_bert
+from firth.errors import SettingsError, ShapeError
+from firth.files import write_folder
+from firth.progress import Progress, bar, silent
+from firth.sentence.dense import Dense
+from firth.sentence.folder import EncoderSettings, Layout, read_layout, write_layout
+from firth.sentence.pool import pool
+from firth.text.records import Ragged
+from firth.text.tokenizer import Tokenizer
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+BUDGET = 4096  # tokens a batch: its widest layer, 25 MB at MiniLM's size, stays near the last cache level
+BLOCK = 4096  # texts tokenised and sorted by length at once; more would only cost memory
+_KINDS = {"document": ("document", "passage", "corpus")}  # names under which published models keep this prompt
+
+Forward = Callable[[Ragged, int], Vectors]  # rows of ids, prompt tokens to leave out -> (n, width) float32
+
+
+class CutWarning(UserWarning):
+    """Texts were longer than the model reads, and their ends were left out."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was not read.
+
+    Attributes:
+        texts: how many texts were cut.
+        tokens: how many tokens they lost together.
+        rows: (texts,) int64, which they are.
+    """
+
+    texts: int
+    tokens: int
+    rows: Ids
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors (n, d) float32 unit rows in the order of the texts, and what was cut."""
+
+    vectors: Vectors
+    cut: Cut
+
+
+class SentenceEncoder:
+    """An encoder of texts, to use and to train.
+
+    Attributes:
+        module: the nn.Module that holds all parameters; `module.train()` switches dropout on for `embed`.
+        tokenizer: the model's own.
+        settings: pooling, prompts, longest text.
+    """
+
+    def __init__(
+        self,
+        bert: Bert,
+        tokenizer: Tokenizer,
+        settings: EncoderSettings | None = None,
+        *,
+        dense: Sequence[Dense] = (),
+        layout: Layout | None = None,
+    ) -> None:
+        """An encoder of parts; `SentenceEncoder.load` is the usual way.
+
+        Raises:
+            ShapeError: the tokenizer has more entries than the model has words, or layers do not fit together.
+        """
+        self.settings = settings or EncoderSettings()
+        self.module = _Module(bert, self.settings.pooling.modes, dense).eval()
+        self.tokenizer = tokenizer
+        self._dense = tuple(dense)
+        self._layout = layout
+        self._told: set[str] = set()
+        self._fingerprint: tuple[object, str] | None = None
+        if tokenizer.size > bert.settings.vocab:
+            raise ShapeError(
+                f"the tokenizer has {tokenizer.size:,} entries, the model {bert.settings.vocab:,} words; "
+                "are both from the same model?"
+            )
+
+    @staticmethod
+    def load(folder: Path | str) -> SentenceEncoder:
+        """The encoder of a sentence-transformers folder (older or version 6), or of a plain BERT folder.
+
+        Raises:
+            ModelError: no model there, or one that firth does not read; FormatError: a damaged file.
+        """
+        layout = read_layout(folder)
+        bert = load_bert(layout.bert)
+        dense = [Dense.load(path) for path in layout.dense]
+        return SentenceEncoder(bert, Tokenizer.load(layout.bert), layout.settings, dense=dense, layout=layout)
+
+    def save(self, folder: Path | str) -> None:
+        """Write a folder that firth and sentence-transformers read; an old one is replaced in one step."""
+        files = {} if self._layout is None else self._layout.tokenizer_files
+        names = tuple(Path(f"{2 + i}_Dense") for i in range(len(self._dense)))
+        with write_folder(folder) as place:
+            save_bert(self.module.bert, place)
+            for name, layer in zip(names, self._dense, strict=True):
+                layer.save(place / name)
+            self.tokenizer.save(place / "tokenizer.json")
+            layout = Layout(self.settings, place, names, files)
+            width = self.module.bert.settings.dims
+            write_layout(place, layout, width=width, max_tokens=self.max_tokens, pad=self._pad)
+
+    @property
+    def dims(self) -> int:
+        """Width of the vectors that `encode` gives."""
+        return self.settings.dims or self.module.width
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of the longest text that is read whole, special tokens included."""
+        longest = self.module.bert.settings.longest
+        return min(longest, self.settings.max_tokens or longest)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Text put before every text of a kind."""
+        return dict(self.settings.prompts)
+
+    @property
+    def trained_dims(self) -> tuple[int, ...]:
+        """Prefixes whose quality was trained, ascending; the full width is always among them."""
+        return tuple(sorted({*self.settings.trained_dims, self.module.width}))
+
+    @trained_dims.setter
+    def trained_dims(self, dims: Sequence[int]) -> None:
+        if wrong := [size for size in dims if not 1 <= size <= self.module.width]:
+            raise SettingsError(f"trained_dims: {wrong} are not between 1 and {self.module.width}")
+        self.settings = replace(self.settings, trained_dims=tuple(sorted(set(dims))))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of all that decides the vectors: weights, tokenizer, pooling, prompts, longest text."""
+        state = self._state()
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
+            digest.update(repr((replace(self.settings, trained_dims=()), self.max_tokens)).encode())
+            for name, value in sorted(self.module.state_dict().items()):
+                digest.update(f"{name}{tuple(value.shape)}".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().data)
+            self._fingerprint = (state, digest.hexdigest())
+        return self._fingerprint[1]
+
+    def tokenize(self, texts: Sequence[str], kind: str | None = None) -> Ragged:
+        """Token ids of the texts behind the prompt of their kind, each cut to `max_tokens`.
+
+        Raises:
+            SettingsError: a kind that is neither "query" nor "document" nor one of the model's prompts.
+        """
+        prompt = self._prompt(kind)
+        lower = self.settings.lower_case
+        ready = [(prompt + text).lower() if lower else prompt + text for text in texts] if prompt or lower else texts
+        return self.tokenizer.encode(ready, self.max_tokens)
+
+    def embed(self, ragged: Ragged, kind: str | None = None) -> Tensor:
+        """(n, width) unit rows on the model's device, with gradient; dropout where the module trains.
+
+        Args:
+            ragged: of `tokenize`.
+            kind: as given to `tokenize`; matters only to a model that leaves its prompt out of the pooling.
+        """
+        return F.normalize(self._pooled(ragged, self._skip(kind)), dim=1)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: str | None = None,
+        dims: int | None = None,
+        precision: str = "auto",
+        progress: bool = False,
+    ) -> Vectors:
+        """Vectors of the texts, in their order; warns once where texts were cut (`encode_counted` returns how many).
+
+        Args:
+            texts: n texts.
+            kind: "query", "document" or a prompt of this model; None = the model's default.
+            dims: width of the vectors; the first `dims` values, brought back to length one. None = `self.dims`.
+            precision: "float32"; "bfloat16"; "auto" = bfloat16 where the processor has it natively, else float32.
+            progress: whether a progress line is shown on stderr.
+
+        Returns:
+            (n, dims) float32 unit rows.
+
+        Raises:
+            SettingsError: one string instead of several, an unknown kind or precision, dims out of range.
+        """
+        with bar("encoding", shown=progress) as report:
+            return self._encode(texts, kind, dims, precision, report).vectors
+
+    def encode_counted(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: str | None = None,
+        dims: int | None = None,
+        precision: str = "auto",
+        progress: Progress = silent,
+    ) -> Encoded:
+        """As `encode`, with what was cut."""
+        return self._encode(texts, kind, dims, precision, progress)
+
+    def _encode(
+        self, texts: Sequence[str], kind: str | None, dims: int | None, precision: str, progress: Progress
+    ) -> Encoded:
+        if isinstance(texts, str):
+            raise SettingsError("texts: expected a list of texts, got one string; write [text]")
+        width = self._width(dims)
+        forward, skip = self._forward(precision), self._skip(kind)
+        out = np.empty((len(texts), width), np.float32)
+        cut = np.zeros(len(texts), np.int64)
+        done = 0
+        for start in range(0, len(texts), BLOCK):
+            ragged = self.tokenize(texts[start : start + BLOCK], kind)
+            cut[start : start + BLOCK] = ragged.cut
+            for rows in batches(ragged.lengths, BUDGET):
+                out[start + rows] = unit(forward(ragged.take(rows), skip)[:, :width])
+                done += len(rows)
+                progress(done, len(texts))
+        rows = np.flatnonzero(cut)
+        encoded = Encoded(out, Cut(len(rows), int(cut.sum()), rows))
+        self._tell(encoded.cut, len(texts))
+        return encoded
+
+    def _forward(self, precision: str) -> Forward:
+        """What computes the pooled vectors of a batch, by precision and device."""
+        if precision not in PRECISIONS:
+            raise SettingsError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+        native = self.device.type != "cpu" or "v4" in kernels.levels()  # v4 is the CPU level with AVX512_BF16
+        half = precision == "bfloat16" or (precision == "auto" and native)
+
+        def forward(ragged: Ragged, skip: int) -> Vectors:
+            with _evaluating(self.module), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                vectors: Vectors = self._pooled(ragged, skip).float().cpu().numpy()
+            return vectors
+
+        return forward
+
+    def _pooled(self, ragged: Ragged, skip: int) -> Tensor:
+        """(n, width) vectors before they are brought to length one; neighbours of equal length share a step."""
+        order = np.argsort(ragged.lengths, kind="stable")
+        ordered = ragged.take(order)
+        ids = torch.from_numpy(ordered.ids).to(self.device)
+        found: Tensor = self.module(ids, torch.from_numpy(ordered.lengths), skip)
+        return found[torch.from_numpy(np.argsort(order, kind="stable")).to(found.device)]
+
+    def _prompt(self, kind: str | None) -> str:
+        prompts = self.settings.prompts
+        if kind is None:
+            return prompts[self.settings.default_prompt] if self.settings.default_prompt else ""
+        for name in _KINDS.get(kind, (kind,)):
+            if name in prompts:
+                return prompts[name]
+        if kind not in ("query", "document"):
+            raise SettingsError(f"kind {kind!r}: expected 'query', 'document' or one of {sorted(prompts)}")
+        return ""
+
+    def _skip(self, kind: str | None) -> int:
+        """Leading tokens that the pooling leaves out."""
+        prompt = self._prompt(kind)
+        if self.settings.pooling.include_prompt or not prompt:
+            return 0
+        prompt = prompt.lower() if self.settings.lower_case else prompt
+        return int(self.tokenizer.count([prompt])[0]) + len(self.tokenizer.prefix)
+
+    def _width(self, dims: int | None) -> int:
+        if dims is None:
+            return self.dims
+        if not 1 <= dims <= self.module.width:
+            raise SettingsError(f"dims={dims}: this model's vectors have {self.module.width}")
+        if dims not in self.trained_dims:
+            trained = ", ".join(map(str, self.trained_dims))
+            self._warn_once(UserWarning, f"dims={dims} was not trained (trained: {trained}); expect some loss")
+        return dims
+
+    def _tell(self, cut: Cut, n: int) -> None:
+        if cut.texts:
+            message = f"{cut.texts:,} of {n:,} texts were cut to {self.max_tokens} tokens; {cut.tokens:,} tokens "
+            self._warn_once(CutWarning, message + f"{'was' if cut.tokens == 1 else 'were'} not read")
+
+    def _warn_once(self, category: type[Warning], message: str) -> None:
+        what = category.__name__ if category is CutWarning else message
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(message, category, stacklevel=5)  # the line that called encode
+
+    def _state(self) -> object:
+        """Changes whenever a parameter does; cheap."""
+        parameters = ((value.data_ptr(), value._version) for value in self.module.state_dict(keep_vars=True).values())
+        return (tuple(parameters), self.settings.max_tokens, repr(self.settings))
+
+    @property
+    def _pad(self) -> str | None:
+        return None if self.tokenizer.pad is None else self.tokenizer.tokens([self.tokenizer.pad])[0]
+
+
+class _Module(nn.Module):
+    """Transformer, pooling and linear layers: every parameter of the encoder."""
+
+    def __init__(self, bert: Bert, modes: tuple[str, ...], dense: Sequence[Dense]) -> None:
+        super().__init__()
+        self.bert = bert
+        self.modes = modes
+        self.dense = nn.ModuleList(dense)
+        self.width = bert.settings.dims * len(modes)
+        for layer in dense:
+            if layer.linear.in_features != self.width:
+                raise ShapeError(f"a Dense layer takes {layer.linear.in_features} values, the step before {self.width}")
+            self.width = layer.linear.out_features
+
+    def forward(self, ids: Tensor, lengths: Tensor, skip: int = 0) -> Tensor:
+        """(n, width) vectors of any length."""
+        vectors = pool(self.bert(ids, lengths), lengths, self.modes, skip=skip)
+        for layer in self.dense:
+            vectors = layer(vectors)
+        return vectors
+
+
+def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Rows by falling length in batches of at most `budget` tokens, at least one row each.
+
+    The longest come first, so that what memory is needed is needed at once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start, tokens = 0, 0
+    for i, row in enumerate(order):
+        if tokens and tokens + lengths[row] > budget:
+            yield order[start:i]
+            start, tokens = i, 0
+        tokens += int(lengths[row])
+    if start < len(order):
+        yield order[start:]
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """No gradient and no dropout inside; the module's mode is as it was behind."""
+    training = module.training
+    try:
+        with torch.inference_mode():
+            module.eval()
+            yield
+    finally:
+        module.train(training)
