@@ -65,5 +65,6 @@ template <class Work> void interruptible(Work &&work) {
 }
 
 void bind_scores(nb::module_ &m);
+void bind_transformer(nb::module_ &m);
 
 }  // namespace firth

@@ -4,4 +4,5 @@
 NB_MODULE(FIRTH_MODULE, m) {
     m.attr("level") = FIRTH_LEVEL_NAME;
     firth::bind_scores(m);
+    firth::bind_transformer(m);
 }
