@@ -4,6 +4,7 @@
     statistics   intervals, paired tests, several comparisons, how many queries are needed
     judge        an encoder or a collection, and a test set, in; scores out
     records      what one build measured, as plain data
+    flips        the queries that a change turned, with both rankings
     report       records -> report.json and a self-contained report.html (figures, page)
 
 The room can be called: `firth.evaluate(encoder, testset)` is `firth.evaluate.judge.evaluate(encoder, testset)`.

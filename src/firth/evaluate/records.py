@@ -58,13 +58,16 @@ class Shown:
     """One document in a ranking, as a reader sees it.
 
     Attributes:
+        rank: from 1; None for a relevant document that was not among those asked for.
+        score: of the search; None where there is no rank.
         grade: its judgement; None where nobody judged it.
     """
 
+    rank: int | None
     id: str
     title: str
     snippet: str
-    score: float
+    score: float | None = None
     grade: float | None = None
 
 

@@ -1,0 +1,361 @@
+"""The report's figures as SVG: small, still, themed by style sheet, readable without a network or a script.
+
+Altair describes a figure and vl-convert draws it here and now, so that the page carries a drawing of a few kilobytes
+and not a plotting library. Every colour is one of `COLOURS`; the page's style sheet repaints them for a dark screen.
+Each point says what it is when the mouse rests on it, and to a screen reader.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+from firth.errors import MissingExtraError
+from firth.evaluate.records import BuildReport, Point, Training
+
+_SPOKEN = {
+    "ndcg": "nDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "map": "MAP", "hit": "Hit rate",
+}  # fmt: skip
+
+# name -> light, dark. The series are those of Okabe & Ito 2008, told apart by every common colour vision; each also
+# has a shape of its own. Light values are unique: the style sheet finds a colour by its value.
+COLOURS = {
+    "ink": ("#1c2127", "#e6e9ee"),
+    "muted": ("#5b6470", "#9aa4b1"),
+    "line": ("#c9ced6", "#3b424d"),
+    "grid": ("#e9ecf0", "#262c35"),
+    "paper": ("#fefefe", "#14181e"),
+    "base": ("#7d8590", "#98a2ae"),
+    "tuned": ("#0067b8", "#5ab0f0"),
+    "s1": ("#0072b2", "#4da9e0"),
+    "s2": ("#d55e00", "#ff8a3d"),
+    "s3": ("#009e73", "#2cc79a"),
+    "s4": ("#b8578f", "#e08bbd"),
+    "s5": ("#8a6d00", "#e0b93a"),
+    "s6": ("#3b9ad0", "#9ad2f7"),
+}
+SERIES = ("s1", "s2", "s3", "s4", "s5", "s6")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  # one width on every system
+RECALL_SHOWN = 0.15  # how far below the recall asked for the curves are drawn; the table has all points
+NARROW = 480  # pixels; below this a figure is drawn for a telephone
+
+
+def scores(report: BuildReport, width: int) -> str:
+    """Each measure before and after tuning with its interval: is it better, and is that sure?"""
+    alt = _altair()
+    systems = [(report.base_model, report.base, "base")]
+    if report.tuned is not None:
+        systems.append((report.tuned_model, report.tuned, "tuned"))
+    rows: list[dict[str, Any]] = [
+        {
+            "measure": spoken(name),
+            "system": label,
+            "value": interval.value,
+            "low": interval.low,
+            "high": interval.high,
+            "shown": f"{interval.value:.3f}",
+            "tip": f"{label}, {spoken(name)}: {interval.value:.4f}, "
+            f"95 % interval {interval.low:.4f} to {interval.high:.4f}, n = {interval.n:,}",
+        }
+        for label, intervals, _ in systems
+        for name, interval in intervals.items()
+    ]
+    labels = [label for label, *_ in systems]
+    colour = _scale(alt, labels, [COLOURS[name][0] for *_, name in systems])
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        y=alt.Y(
+            "measure:N",
+            sort=[spoken(name) for name in report.base],
+            title=None,
+            axis=alt.Axis(labelFontSize=13, labelLimit=160),
+        ),
+        yOffset=alt.YOffset("system:N", sort=labels, scale=alt.Scale(paddingInner=0.1)),
+        color=alt.Color("system:N", scale=colour, legend=_legend(alt, width)),
+    )
+    bars = base.mark_rule(strokeWidth=2.5, opacity=0.85).encode(
+        x=alt.X(
+            "low:Q", title="mean over queries, with 95 % interval", axis=alt.Axis(tickCount=_ticks(width)),
+            scale=alt.Scale(domain=[_floor(min(row["low"] for row in rows)), 1.0], nice=False),
+        ),
+        x2="high:Q",
+    )  # fmt: skip
+    shapes = alt.Scale(domain=labels, range=["circle", "diamond"][: len(labels)])
+    points = base.mark_point(size=95, filled=True, opacity=1).encode(
+        x="value:Q", shape=alt.Shape("system:N", scale=shapes, legend=_legend(alt, width)), description="tip:N"
+    )
+    text = base.mark_text(align="left", dx=9, fontSize=12).encode(
+        x="high:Q", text="shown:N", color=alt.value(COLOURS["ink"][0])
+    )
+    return _svg(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
+
+
+def speed(report: BuildReport, width: int) -> str:
+    """Recall against queries a second, one curve a configuration, the chosen point ringed."""
+    alt = _altair()
+    floor = (report.target_recall or max(point.recall for point in report.points)) - RECALL_SHOWN
+    near = [point for point in report.points if point.recall >= floor]
+    names = _names(near)
+    series = _leading(near, report.chosen)
+    rows = [
+        {**_row(point, report), "curve": point.name, "series": names[point.name] if point.name in series else "others"}
+        for point in near
+    ]
+    shown = [*dict.fromkeys(names[name] for name in series)]
+    shown += ["others"] if len(series) < len(names) else []
+    x = alt.X(
+        "recall:Q", title=f"recall@{report.recall_k} against exact search of the full float32 vectors",
+        axis=alt.Axis(tickCount=_ticks(width)),
+        scale=alt.Scale(domain=[_floor(min(row["recall"] for row in rows)), 1.0], nice=False),
+    )  # fmt: skip
+    y = alt.Y(
+        "qps:Q", title="queries a second (log)", scale=alt.Scale(type="log", nice=False, padding=18),
+        axis=alt.Axis(format=",", values=_round_steps([row["qps"] for row in rows])),
+    )  # fmt: skip
+    chart = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
+    colour = alt.Color("series:N", scale=_by_series(alt, shown), legend=_legend(alt, width))
+    shape = alt.Shape("series:N", scale=_shapes(alt, shown), legend=_legend(alt, width))
+    lines = chart.mark_line(strokeWidth=2, opacity=0.8).encode(color=colour, detail="curve:N", order="qps:Q")
+    points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
+    layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
+    return _svg(alt.layer(*layers), width, height=360 if width > NARROW else 260)
+
+
+def cost(report: BuildReport, width: int) -> str:
+    """Quality on the test set against bytes a vector: the best point of each size and codec, and the frontier."""
+    alt = _altair()
+    rows = [_row(point, report) for point in best_by_storage(report.points)]
+    low, high = min(row["score"] for row in rows), max(row["score"] for row in rows)
+    room = max(0.01, 0.12 * (high - low))
+    x = alt.X(
+        "bytes:Q", title="bytes a vector, graph and keys included (log)",
+        scale=alt.Scale(type="log", nice=False, padding=36),
+        axis=alt.Axis(format=",", values=_round_steps([row["bytes"] for row in rows])),
+    )  # fmt: skip
+    y = alt.Y(
+        "score:Q",
+        title=f"{spoken(report.measure)} on the test set",
+        scale=alt.Scale(domain=[low - room, high + room], nice=False),
+    )
+    chart = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
+    frontier = alt.Chart(alt.Data(values=_frontier(rows))).encode(x=x, y=y)
+    line = frontier.mark_line(interpolate="step-after", strokeDash=[4, 3], color=COLOURS["muted"][0], strokeWidth=1.5)
+    codecs = sorted({row["codec"] for row in rows})
+    points = chart.mark_point(size=90, filled=True, opacity=1).encode(
+        color=alt.Color("codec:N", scale=_by_series(alt, codecs), legend=_legend(alt, width)),
+        shape=alt.Shape("codec:N", scale=_shapes(alt, codecs), legend=_legend(alt, width)),
+        description="tip:N",
+    )
+    text = chart.mark_text(dy=-13, fontSize=11, color=COLOURS["ink"][0]).encode(text="dims:N")
+    layers = [line, points, text, *_ring(alt, report, x, y)]
+    return _svg(alt.layer(*layers), width, height=320 if width > NARROW else 240)
+
+
+def loss(learnt: Training, width: int) -> str:
+    """How the training loss fell."""
+    alt = _altair()
+    rows = [{"step": step.step, "loss": step.loss} for step in learnt.steps]
+    line = alt.Chart(alt.Data(values=rows)).mark_line(color=COLOURS["tuned"][0], strokeWidth=2)
+    x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False))
+    y = alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False))
+    return _svg(line.encode(x=x, y=y), width, height=220)
+
+
+def dev(learnt: Training, width: int) -> str:
+    """What the dev part said after each epoch."""
+    alt = _altair()
+    rows = [
+        {
+            "epoch": epoch.epoch,
+            "score": epoch.score,
+            "shown": f"{epoch.score:.3f}" + (" kept" if epoch.epoch == learnt.best else ""),
+            "tip": f"epoch {epoch.epoch}: {spoken(learnt.measure)} {epoch.score:.4f} on the dev part",
+        }
+        for epoch in learnt.epochs
+    ]
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("epoch:O", title="epoch (0 = as it came)", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("score:Q", title=f"{spoken(learnt.measure)} on the dev part", scale=alt.Scale(zero=False, padding=26)),
+    )
+    line = base.mark_line(color=COLOURS["tuned"][0], strokeWidth=2)
+    dots = base.mark_point(size=70, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(description="tip:N")
+    text = base.mark_text(dy=-13, fontSize=12, color=COLOURS["ink"][0]).encode(text="shown:N")
+    return _svg(alt.layer(line, dots, text), width, height=220)
+
+
+def spoken(measure: str) -> str:
+    """A measure as papers write it: "ndcg@10" is "nDCG@10"."""
+    kind, at, k = measure.partition("@")
+    return _SPOKEN.get(kind, kind) + at + k
+
+
+def best_by_storage(points: Sequence[Point]) -> list[Point]:
+    """Of each (dims, codec) with a measured score, the point with the best one; fewest bytes first."""
+    best: dict[tuple[int, str], Point] = {}
+    for point in points:
+        if point.score is not None:
+            held = best.get(point.storage)
+            if held is None or held.score is None or point.score > held.score:
+                best[point.storage] = point
+    return sorted(best.values(), key=lambda point: point.bytes_per_vector)
+
+
+def _row(point: Point, report: BuildReport) -> dict[str, Any]:
+    settings = " ".join(f"{key}={value}" for key, value in point.settings.items())
+    score = "" if point.score is None else f", {spoken(report.measure)} {point.score:.4f}"
+    return {
+        "name": point.name,
+        "dims": str(point.dims),
+        "codec": point.codec,
+        "recall": point.recall,
+        "qps": point.queries_per_second,
+        "bytes": point.bytes_per_vector,
+        "score": point.score,
+        "tip": f"{point.dims} dims, {point.codec}, {point.index} {settings}: recall {point.recall:.4f}, "
+        f"{point.queries_per_second:,.0f} queries/s, {point.bytes_per_vector:,.0f} bytes a vector{score}",
+    }
+
+
+def _leading(points: Sequence[Point], chosen: Point | None) -> list[str]:
+    """The curves that get a colour: the chosen one, then those that are fastest at their best recall."""
+    best: dict[str, tuple[float, float]] = {}
+    for point in points:
+        reached = (round(point.recall, 3), point.queries_per_second)
+        best[point.name] = max(best.get(point.name, reached), reached)
+    order = sorted(best, key=lambda name: (chosen is None or name != chosen.name, *(-value for value in best[name])))
+    return order[: len(SERIES)]
+
+
+def _names(points: Sequence[Point]) -> dict[str, str]:
+    """Curve -> what sets it apart in the legend: settings that all share are left out."""
+    kinds = {point.index for point in points}
+    common = {
+        kind: set.intersection(*(set(point.settings.items()) for point in points if point.index == kind))
+        for kind in kinds
+    }
+    names = {}
+    for point in points:
+        own = [
+            f"{key}={value}"
+            for key, value in point.settings.items()
+            if key != "ef" and (key, value) not in common[point.index]
+        ]
+        kind = [point.index] if len(kinds) > 1 else []
+        names[point.name] = ", ".join([f"{point.dims} dims", point.codec, *kind, *own])
+    return names
+
+
+def _frontier(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows that no cheaper row beats, cheapest first."""
+    kept: list[Mapping[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row["bytes"], -row["score"])):
+        if not kept or row["score"] > kept[-1]["score"]:
+            kept.append(row)
+    return kept
+
+
+def _ring(alt: Any, report: BuildReport, x: Any, y: Any) -> list[Any]:
+    """A ring and the word "chosen" about the chosen point, where it is among those drawn."""
+    if report.chosen is None or (report.chosen.score is None and "score" in str(y.to_dict())):
+        return []
+    chart = alt.Chart(alt.Data(values=[_row(report.chosen, report)])).encode(x=x, y=y)
+    ring = chart.mark_point(size=330, shape="circle", filled=False, strokeWidth=2.2, color=COLOURS["ink"][0], opacity=1)
+    words: dict[str, Any] = {
+        "text": "chosen",
+        "dx": -14,
+        "dy": 16,
+        "align": "right",
+        "fontWeight": "bold",
+        "fontSize": 12,
+    }
+    halo = chart.mark_text(**words, stroke=COLOURS["paper"][0], strokeWidth=4, color=COLOURS["paper"][0])
+    return [ring.encode(description="tip:N"), halo, chart.mark_text(**words, color=COLOURS["ink"][0])]
+
+
+def _target(alt: Any, report: BuildReport, x: Any) -> list[Any]:
+    if report.target_recall is None:
+        return []
+    chart = alt.Chart(alt.Data(values=[{"recall": report.target_recall}])).encode(x=x)
+    rule = chart.mark_rule(strokeDash=[5, 4], color=COLOURS["muted"][0])
+    words = chart.mark_text(text=f"asked for {report.target_recall:g}", align="right", dx=-6, y=10, fontSize=11,
+                            color=COLOURS["muted"][0])  # fmt: skip
+    return [rule, words]
+
+
+def _floor(recall: float) -> float:
+    """The axis's left end: a round step below the lowest recall."""
+    step = 0.05 if recall < 0.9 else 0.01
+    return max(0.0, round(step * int((recall - step / 4) / step), 4))
+
+
+def _round_steps(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times the powers of ten about `values`: where a log axis is marked."""
+    tens = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    return [lead * 10.0**ten for ten in tens for lead in (1, 2, 5)]
+
+
+def _ticks(width: int) -> int:
+    return 10 if width > NARROW else 4
+
+
+def _scale(alt: Any, names: Sequence[str], values: Sequence[str]) -> Any:
+    return alt.Scale(domain=list(names), range=list(values))
+
+
+def _by_series(alt: Any, names: Sequence[str]) -> Any:
+    used = cycle(SERIES)
+    return _scale(alt, names, [COLOURS["line" if name == "others" else next(used)][0] for name in names])
+
+
+def _shapes(alt: Any, names: Sequence[str]) -> Any:
+    return _scale(alt, names, [SHAPES[i % len(SHAPES)] for i in range(len(names))])
+
+
+def _legend(alt: Any, width: int) -> Any:
+    columns = 4 if width > NARROW else 1
+    return alt.Legend(title=None, orient="top", labelLimit=width // columns - 40, symbolSize=90, columns=columns)
+
+
+def _altair() -> Any:
+    try:
+        import altair
+        import vl_convert  # noqa: F401  (asked for here so that both are named before any work)
+    except ImportError as error:
+        raise MissingExtraError("altair with vl-convert-python", "report", "drawing the report's figures") from error
+    return altair
+
+
+def _svg(chart: Any, width: int, height: int) -> str:
+    """The chart drawn `width` pixels wide, axis labels included, in the page's type and colours."""
+    import vl_convert
+
+    ink, muted, line, grid = (COLOURS[name][0] for name in ("ink", "muted", "line", "grid"))
+    labels = {
+        "labelColor": muted,
+        "titleColor": muted,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 400,
+    }
+    themed = (
+        chart.properties(width=width, height=height, autosize={"type": "fit-x", "contains": "padding"})
+        .configure(background=COLOURS["paper"][0], font=FONT, padding=4)
+        .configure_axis(**labels, gridColor=grid, domainColor=line, tickColor=line, titlePadding=10, labelPadding=5)
+        .configure_legend(labelColor=ink, labelFontSize=12, rowPadding=3, columnPadding=16)
+        .configure_title(color=ink, fontSize=13, fontWeight=600, anchor="start", offset=10)
+        .configure_view(stroke=None)
+        .configure_text(color=ink)
+    )
+    drawing: str = vl_convert.vegalite_to_svg(themed.to_dict())
+    return _told(drawing)
+
+
+def _told(drawing: str) -> str:
+    """Each point's description also as a <title>, which browsers show beside the resting mouse."""
+    point = re.compile(r'(<path aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="point"[^>]*)/>')
+    told = point.sub(lambda found: f"{found[1]}><title>{html.escape(html.unescape(found[2]))}</title></path>", drawing)
+    return told.replace("<svg ", '<svg role="img" ', 1)
