@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import firth.contextual.bert
 from firth.contextual.bert import FAMILIES, Bert, BertSettings, _Grouped, _Padded
 from firth.errors import ModelError, ShapeError
 
@@ -55,6 +56,30 @@ def test_attention_padded_for_a_gpu_equals_attention_by_groups(family: str) -> N
     bias = bert._bias(max(LENGTHS), torch.device("cpu"))
     padded = _Padded(LENGTHS, bias, torch.device("cpu"))(qkv, 0.0)
     torch.testing.assert_close(padded, _Grouped(LENGTHS, bias)(qkv, 0.0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_training_by_plain_products_has_the_gradient_of_the_fused_attention(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, lengths = packed(LENGTHS)
+    found = []
+    for longest in (512, 0):
+        monkeypatch.setattr(firth.contextual.bert, "_SHORT", longest)
+        bert = model(family).double()
+        hidden = bert(ids, lengths)
+        hidden.square().sum().backward()
+        found.append([hidden, *(value.grad for value in bert.parameters() if value.grad is not None)])
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(plain, fused, atol=1e-9, rtol=1e-7)
+
+
+def test_attention_dropout_leaves_the_mean_as_it_is() -> None:
+    qkv = torch.randn(9, 3, 4, 4, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    attention = _Grouped([4, 5], None)
+    torch.manual_seed(0)
+    mean = torch.stack([attention(qkv, 0.2) for _ in range(3000)]).mean(0)
+    torch.testing.assert_close(mean, attention(qkv, 0.0), atol=0.05, rtol=0)
 
 
 def test_segments_matter() -> None:
