@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from firth.errors import DataError
 from firth.progress import Progress, silent
-from firth.text.lines import Faults, LineError
+from firth.text.lines import Faults, LineError, Place
 from firth.text.records import Document, Judgements, Pair
 from firth.text.testset import TestSet
 
@@ -33,7 +33,7 @@ class Documents:
 
     def __init__(
         self,
-        stream: Callable[[Faults], Iterator[tuple[int, Document]]],
+        stream: Callable[[Faults], Iterator[tuple[Place, Document]]],
         path: Path,
         *,
         skip_bad: bool = False,
@@ -78,7 +78,7 @@ class Documents:
             if len(hashes) % TOLD_EVERY == 0:
                 progress(len(hashes), 0, "checked")
         faults.settle()
-        known = KnownIds(np.frombuffer(hashes, np.int64))
+        known = KnownIds(np.frombuffer(hashes, np.int64), self.path.name)
         if known.suspects:
             self._repeated = self._find_repeated(known.suspects, faults)
             faults.settle()
@@ -88,16 +88,19 @@ class Documents:
 
     def _find_repeated(self, suspects: frozenset[int], faults: Faults) -> frozenset[str]:
         """Ids that come more than once; equal hashes of different ids are told apart here."""
-        first: dict[str, int] = {}
+        first: dict[str, Place] = {}
         repeated = set()
-        for line, document in self._stream(Faults(Faults.SKIP)):
+        for place, document in self._stream(Faults(Faults.SKIP)):
             if hash(document.id) not in suspects:
                 continue
             if document.id in first:
                 repeated.add(document.id)
-                message = f'id "{document.id}" was used before, in line {first[document.id]:,}; ids must be unique'
-                faults.add(LineError("repeated", message, path=self.path, line=line))
-            first.setdefault(document.id, line)
+                before = first[document.id]
+                where = before.spot if before.path == place.path else str(before)
+                message = f'id "{document.id}" was used before, in {where}; ids must be unique'
+                message += "" if before.path == place.path else ", or these files be read apart"
+                faults.add(LineError("repeated", message, path=place.path, line=place.line))
+            first.setdefault(document.id, place)
         return frozenset(repeated)
 
 
@@ -107,7 +110,8 @@ class KnownIds:
     An absent id passes for a present one with probability n / 2^64: 1 in 10^11 for 100 million documents.
     """
 
-    def __init__(self, hashes: NDArray[np.int64]) -> None:
+    def __init__(self, hashes: NDArray[np.int64], name: str) -> None:
+        self.name = name  # of the corpus, for errors
         self._sorted = np.sort(hashes)
         equal = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
         self.suspects = frozenset(int(value) for value in equal)
@@ -154,6 +158,8 @@ class Domain:
         if split not in self.judgements:
             there = ", ".join(f'"{name}"' for name in sorted(self.judgements)) or "none"
             raise DataError(f'no judgements for the split "{split}"; there are: {there}', path=self.path)
+        if not self.queries:
+            raise DataError("judgements without the texts of their queries; add queries.jsonl", path=self.path)
         judgements = self.judgements[split]
         documents = {document.id: document for document in self.documents}
         return TestSet(documents, {query: self.queries[query] for query in judgements}, judgements)
@@ -168,6 +174,8 @@ class JudgedPairs:
     judgements: Judgements
 
     def __iter__(self) -> Iterator[Pair]:
+        if not self.judgements:
+            return
         asked: dict[str, list[str]] = {}
         for query, grades in self.judgements.items():
             for id_, grade in grades.items():

@@ -8,24 +8,43 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from firth.errors import DataError, MissingExtraError
 
 MAX_LINE = 32 << 20  # bytes; a longer "line" is a file of another kind, and several copies of it must fit in memory
 BLOCK = 1 << 20  # bytes read at once
 COMPRESSED = (".gz", ".zst")
+ROWS = (".parquet", ".json")  # formats that have rows instead of lines
+
+
+class Place(NamedTuple):
+    """Where a record stands: a file, and its line (or row, or part) there, from 1."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.spot}"
+
+    @property
+    def spot(self) -> str:
+        """The line alone, for a file that was named already."""
+        return f"{'row' if plain_suffix(self.path) in ROWS else 'line'} {self.line:,}"
 
 
 class LineError(DataError):
     """A fault in one line; `kind` says which faults are alike, so that they are told once and counted."""
 
-    def __init__(self, kind: str, message: str, *, path: Path | str, line: int) -> None:
-        super().__init__(message, path=path, line=line)
+    def __init__(self, kind: str, message: str, *, path: Path, line: int) -> None:
+        super().__init__(f"{Place(path, line)}: {message}")
+        self.path = path
+        self.line = line
         self.kind = kind
 
 
@@ -39,29 +58,37 @@ class Faults:
 
     def __init__(self, policy: str = STOP) -> None:
         self.policy = policy
-        self.first: dict[str, LineError] = {}
+        self.first: dict[str, DataError] = {}
         self.counts: dict[str, int] = {}
+        self._remarks: dict[str, tuple[str, int]] = {}
 
-    def add(self, error: LineError) -> None:
+    def add(self, error: DataError) -> None:
         """Take note of a fault, or raise it where the policy is to stop."""
         if self.policy == self.STOP:
             raise error
-        self.first.setdefault(error.kind, error)
-        self.counts[error.kind] = self.counts.get(error.kind, 0) + 1
+        kind = error.kind if isinstance(error, LineError) else "file"
+        self.first.setdefault(kind, error)
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    def remark(self, kind: str, message: str) -> None:
+        """Take note of what is no fault but should be known; those of one kind are told once and counted."""
+        first, count = self._remarks.get(kind, (message, 0))
+        self._remarks[kind] = first, count + 1
 
     def settle(self) -> None:
         """Raise the first fault that was gathered, with the number of those like it."""
         if self.policy == self.GATHER and self.first:
-            error = next(iter(self.first.values()))
-            raise _counted(error, self.counts[error.kind] - 1)
+            kind, error = next(iter(self.first.items()))
+            raise _counted(error, self.counts[kind] - 1)
 
     def notes(self) -> list[str]:
-        """What was skipped, one line a kind."""
-        return [f"skipped: {_counted(error, self.counts[kind] - 1)}" for kind, error in self.first.items()]
+        """What was remarked and what was skipped, one line a kind."""
+        remarks = [_more(message, count - 1) for message, count in self._remarks.values()]
+        return remarks + [f"skipped: {_more(str(error), self.counts[kind] - 1)}" for kind, error in self.first.items()]
 
 
-def lines(path: Path, *, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not blank with its number from 1, without its line end; see `text_of` for its characters.
+def lines(path: Path, *, limit: int = MAX_LINE, blanks: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Each line with its number from 1, without its line end; blank ones only on request. See `text_of`.
 
     Raises:
         DataError: a line beyond `limit` bytes, a damaged or truncated archive, a file that cannot be opened.
@@ -81,7 +108,7 @@ def lines(path: Path, *, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes]]:
                         path=path,
                         line=number,
                     )
-                if line and not line.isspace():
+                if blanks or (line and not line.isspace()):
                     yield number, line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
@@ -143,6 +170,12 @@ def plain_suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def name_below(root: Path, file: Path) -> str:
+    """A file's path below a folder, or its name where it is the root; bytes that are no text are spelt as \\xNN."""
+    below = file.relative_to(root) if file != root else Path(file.name)
+    return os.fsencode(below.as_posix()).decode(errors="backslashreplace")
+
+
 def _zstandard() -> Any:
     try:
         import zstandard
@@ -155,9 +188,13 @@ def _around(line: bytes, place: int) -> str:
     return repr(line[max(place - 15, 0) : place + 15].decode(errors="replace"))
 
 
-def _counted(error: LineError, more: int) -> DataError:
+def _counted(error: DataError, more: int) -> DataError:
     if not more:
         return error
-    counted = DataError(f"{error}; {more:,} more like it")
+    counted = DataError(_more(str(error), more))
     counted.path, counted.line = error.path, error.line
     return counted
+
+
+def _more(message: str, more: int) -> str:
+    return f"{message}; {more:,} more like it" if more else message

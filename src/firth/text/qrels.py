@@ -43,7 +43,8 @@ def read_qrels(
         try:
             text = text_of(path, number, line)
             fields = text.split("\t") if text.count("\t") in (2, 3) else text.split()
-            header, first = first and fields[0].lower() in HEADS, False
+            header = first and fields[0].lower() in HEADS and not _is_number(fields[-1])
+            first = False
             if not header:
                 _judge(judgements, fields, path, number, check)
         except LineError as error:
@@ -108,6 +109,18 @@ def write_run(path: Path | str, run: Run, tag: str = "firth") -> None:
             for rank, (document, score) in enumerate(ranked, 1)
         ]
     write_text(path, "".join(rows))
+
+
+def is_qrels_line(line: str) -> bool:
+    """Whether a line is TREC's four columns: query, a whole number, document, a whole number."""
+    cells = line.split()
+    return len(cells) == 4 and all(cell.lstrip("-").isdigit() for cell in (cells[1], cells[3]))
+
+
+def is_run_line(line: str) -> bool:
+    """Whether a line is a run's six columns: query Q0 document rank score tag."""
+    cells = line.split()
+    return len(cells) == 6 and cells[3].isdigit() and _is_number(cells[4])
 
 
 def _judge(judgements: Judgements, fields: list[str], path: Path, number: int, check: Check | None) -> None:
