@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firth.errors import DataError
@@ -16,6 +16,7 @@ IDS = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_s
 GRADES = st.floats(-10, 10) | st.integers(-2, 4).map(float)
 
 
+@settings(max_examples=25)  # each writes two files through to the disk
 @given(st.dictionaries(IDS, st.dictionaries(IDS, GRADES, min_size=1), min_size=1))
 def test_qrels_and_runs_are_read_back_as_written(tmp_path_factory: pytest.TempPathFactory, table: dict) -> None:
     folder = tmp_path_factory.mktemp("trec")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from firth.errors import FormatError, SettingsError
 from firth.text.records import Ragged
-from firth.text.tokenizer import PIECE, Tokenizer, Words
+from firth.text.tokenizer import Tokenizer, Words, _pieces
 
 CLS, SEP = 101, 102
 
@@ -64,17 +65,34 @@ def test_a_row_needs_room_beside_the_special_tokens(bert: Tokenizer) -> None:
         bert.encode(["hello"], 2)
 
 
-def test_a_text_beyond_a_piece_gives_the_ids_of_the_whole(bert: Tokenizer, texts: list[str]) -> None:
-    long = " ".join(texts * 8)
-    assert len(long) > 4 * PIECE / 3
-    expected = bert._backend.encode(long).ids
-    assert bert.encode([long]).row(0).tolist() == expected
-    assert bert.encode([long], 100).cut.tolist() == [len(expected) - 100]
-    assert bert.count([long]).tolist() == [len(expected) - 2]
+def test_a_text_beyond_a_piece_gives_the_ids_of_the_whole(
+    bert: Tokenizer, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = " ".join(texts[:20])
+    whole, spans = bert.encode([long, "short"]), bert.spans(long)
+    monkeypatch.setattr("firth.text.tokenizer.PIECE", 1000)
+    assert len(list(_pieces(long))) > 10
+    assert bert.encode([long, "short"]).ids.tolist() == whole.ids.tolist()
+    assert bert.encode([long, "short"], 500).row(0)[:-1].tolist() == whole.row(0)[:499].tolist()
+    assert bert.encode([long, "short"], 100).cut.tolist() == [whole.lengths[0] - 100, 0]
+    assert bert.count([long, "short"]).tolist() == (whole.lengths - 2).tolist()
+    assert (bert.spans(long) == spans).all()
+
+
+@given(st.text(st.sampled_from("a b"), max_size=60))
+def test_pieces_are_the_text_and_end_at_spaces(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("firth.text.tokenizer.PIECE", 7)
+        pieces = list(_pieces(text))
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= 7 for piece in pieces)
+    for earlier, later in pairwise(pieces):
+        assert later[0] == " " or " " not in earlier[1:]
 
 
 def test_threads_share_one_tokenizer_and_other_lengths(bert: Tokenizer, texts: list[str]) -> None:
     limits = [8, 16, 32, 64] * 4
+    texts = texts[:50]
     alone = [bert.encode(texts, limit).ids.tolist() for limit in limits]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda limit: bert.encode(texts, limit).ids.tolist(), limits))

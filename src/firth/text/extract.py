@@ -18,7 +18,7 @@ from typing import Any
 from firth.errors import DataError, MissingExtraError
 from firth.text.chunks import Section
 from firth.text.lines import LineError
-from firth.text.markup import html_blocks
+from firth.text.markup import DEEPEST, depth, html_blocks
 
 MAX_FILE = 64 << 20  # bytes; a larger one is held in memory several times over while it is cut
 DOCX_BLOAT = 20  # times MAX_FILE that an unzipped .docx may have
@@ -80,7 +80,10 @@ def _markdown(path: Path, raw: bytes) -> Extracted:
 
 def _html(path: Path, raw: bytes) -> Extracted:
     parser = _needed("selectolax.lexbor", "selectolax", "documents", "reading .html files")
-    tree = parser.LexborHTMLParser(_web_decoded(path, raw))
+    page = _web_decoded(path, raw)
+    if (nested := depth(page)) > DEEPEST:
+        raise DataError(f"nests {nested:,} elements inside one another; is it a page?", path=path)
+    tree = parser.LexborHTMLParser(page)
     title = " ".join(tree.css_first("title").text().split()) if tree.css_first("title") else ""
     return _joined(html_blocks(tree.root), title)
 

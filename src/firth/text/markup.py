@@ -13,6 +13,10 @@ BLOCKS = re.compile(
     "address|article|aside|blockquote|body|center|dd|details|div|dl|dt|fieldset|figcaption|figure|footer|form|h[1-6]|"
     "header|hr|html|legend|li|main|menu|ol|p|pre|section|summary|table|tbody|tfoot|thead|tr|ul"
 )
+DEEPEST = 5_000  # elements inside one another; parsing takes the square of it, 0.1 s here
+_TAG = re.compile(
+    r"<(/?)(div|span|section|article|b|i|u|em|strong|font|a|ul|ol|table|blockquote|center|dl|small)\b", re.I
+)
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
@@ -37,6 +41,15 @@ def html_blocks(root: Any) -> Iterator[tuple[int, str]]:
             level = level if tag not in HEADINGS else 0 if leaving else HEADINGS[tag]
     if block := _block(words):
         yield level, block
+
+
+def depth(page: str) -> int:
+    """How deep a page nests elements that are always closed, told from its tags without parsing it."""
+    now = deepest = 0
+    for tag in _TAG.finditer(page):
+        now = max(now - 1, 0) if tag[1] else now + 1
+        deepest = max(deepest, now)
+    return deepest
 
 
 def _walk(root: Any) -> Iterator[tuple[Any, bool]]:
