@@ -61,4 +61,22 @@ inline double dot64(const float *a, const float *b, std::size_t d) {
     return total;
 }
 
+// Squared Euclidean distance accumulated in float64, in the order of dot64.
+inline double distance64(const float *a, const float *b, std::size_t d) {
+    f64x8 sum = {};
+    std::size_t i = 0;
+    for (; i + 8 <= d; i += 8) {
+        f64x8 x, y;
+        for (std::size_t j = 0; j < 8; ++j) x[j] = a[i + j], y[j] = b[i + j];
+        sum += (x - y) * (x - y);
+    }
+    double lane[8];
+    std::memcpy(lane, &sum, sizeof sum);
+    for (std::size_t width = 4; width > 0; width /= 2)
+        for (std::size_t j = 0; j < width; ++j) lane[j] += lane[j + width];
+    double total = lane[0];
+    for (; i < d; ++i) total += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    return total;
+}
+
 }  // namespace firth

@@ -1,0 +1,101 @@
+"""The file of an HNSW index; docs/format.md says what a reader MUST check, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import files
+from firth.compress import Scalar
+from firth.compress.codec import restore
+from firth.errors import FormatError, SettingsError
+from firth.index.calibrate import Curve
+from firth.index.keys import Keys
+from firth.index.metric import check_metric
+
+if TYPE_CHECKING:
+    from firth.index.hnsw import HNSW
+
+KIND = "hnsw"
+VERSION = 1
+_COLUMNS = {  # name: (type, columns where the number is fixed)
+    "blocks": (np.uint8, None),
+    "norms": (np.uint32, 1),
+    "rows": (np.float32, None),
+    "keys": (np.int64, 1),
+    "levels": (np.uint8, 1),
+    "state": (np.uint8, 1),
+    "upper_at": (np.uint32, 1),
+    "upper": (np.uint32, None),
+}
+
+
+def save(index: HNSW, path: Path | str) -> None:
+    """Write the index; the caller keeps other writers out."""
+    graph = index._graph
+    key_meta, key_arrays = index._keys.state()
+    codec_meta, codec_arrays = index.codec.state() if index.codec else (None, {})
+    meta = {
+        "metric": index.metric,
+        "dims": index.dims,
+        "m": index.m,
+        "ef_construction": index.ef_construction,
+        "seed": index.seed,
+        "longest": index.longest,
+        "entry": int(graph.entry),
+        "codec": codec_meta,
+        "curve": index.curve.state() if index.curve else None,
+        **key_meta,
+    }
+    columns: dict[str, NDArray[Any]] = {name: getattr(graph, name) for name in _COLUMNS}
+    codec = {f"codec.{name}": array for name, array in codec_arrays.items()}
+    files.write_arrays(path, kind=KIND, version=VERSION, meta=meta, arrays=columns | key_arrays | codec)
+
+
+def load(cls: type[HNSW], path: Path | str, *, verify: bool) -> HNSW:
+    """Open what `save` wrote."""
+    held = files.read_arrays(path, kind=KIND, version=VERSION, verify=verify)
+    try:
+        return _restored(cls, held.meta, held.arrays)
+    except FormatError as error:
+        raise FormatError(str(error), path=path) from error
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, SettingsError) as error:
+        raise FormatError(f"damaged hnsw index: {error}", path=path) from error
+
+
+def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> HNSW:
+    check_metric(meta["metric"])
+    within = {name.removeprefix("codec."): array for name, array in arrays.items() if name.startswith("codec.")}
+    codec = restore(meta["codec"], within) if meta["codec"] else None
+    if codec is not None and (not isinstance(codec, Scalar) or codec.bits != 8):
+        raise FormatError(f"the walk needs an 8-bit scalar codec, the file has {meta['codec']}")
+    dims, m = int(meta["dims"]), int(meta["m"])
+    width = dims + (meta["metric"] == "dot")
+    if dims < 1 or not 2 <= m <= 256 or (codec is not None and codec.dims != width):
+        raise FormatError(f"damaged: {dims} dimensions, m {m}, codec of {codec.dims if codec else 0}")
+    index = cls(dims, meta["metric"], m, int(meta["ef_construction"]), codec, int(meta["seed"]))
+    index.longest = float(meta["longest"])
+    columns = {name: _column(name, arrays[name]) for name in _COLUMNS}
+    n = len(columns["keys"])
+    expected = {"blocks": index._graph.block_bytes, "rows": width, "upper": m}
+    for name, wide in expected.items():
+        if columns[name].ndim != 2 or columns[name].shape[1] != wide:
+            raise FormatError(f"damaged: {name} has shape {columns[name].shape}, expected (…, {wide})")
+    if any(len(column) != n for name, column in columns.items() if name != "upper"):
+        raise FormatError(f"damaged: columns of {sorted({len(c) for c in columns.values()})} rows for {n} vectors")
+    index._graph.open(*columns.values(), int(meta["entry"]))
+    index._held = tuple(columns.values())
+    alive = columns["keys"][:, 0][columns["state"][:, 0] == 0]
+    index._keys = Keys.restore(meta, arrays, alive)
+    index.curve = Curve.restore(meta["curve"]) if meta["curve"] is not None else None
+    return index
+
+
+def _column(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    dtype, columns = _COLUMNS[name]
+    if array.dtype != dtype or array.ndim != 2 or (columns is not None and array.shape[1] != columns):
+        raise FormatError(f"damaged: {name} is {array.dtype} of shape {array.shape}")
+    return array

@@ -1,0 +1,63 @@
+"""The kernels of codes and exact search do at every CPU level what their NumPy twins say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firth.arrays import Vectors
+from firth.kernels import codes, flat
+
+
+@pytest.mark.parametrize("d", [1, 63, 64, 65, 384])
+def test_encoding_equals_its_twin_byte_for_byte(level: Any, rng: np.random.Generator, d: int) -> None:
+    rows = rng.normal(size=(50, d)).astype(np.float32) * 3
+    mean, inverse = rng.normal(size=d).astype(np.float32), rng.uniform(20, 90, d).astype(np.float32)
+    found = codes.scalar_encode(rows, mean, inverse, width=448, module=level)
+    np.testing.assert_array_equal(found, codes.scalar_encode_twin(rows, mean, inverse, width=448))
+    assert found[:, :d].min() >= 1
+
+
+@pytest.mark.parametrize("width", [64, 384, 1024])
+@pytest.mark.parametrize("n", [1, 3, 4, 9])
+def test_products_of_codes_are_exact_integers(level: Any, rng: np.random.Generator, width: int, n: int) -> None:
+    queries = rng.integers(-128, 128, (5, width)).astype(np.int8)
+    rows = rng.integers(0, 256, (n, width)).astype(np.uint8)
+    np.testing.assert_array_equal(codes.dot_codes(queries, rows, module=level), codes.dot_codes_twin(queries, rows))
+
+
+def test_the_largest_codes_do_not_saturate(level: Any) -> None:
+    queries, rows = np.full((1, 4096), -128, np.int8), np.full((4, 4096), 255, np.uint8)
+    np.testing.assert_array_equal(codes.dot_codes(queries, rows, module=level), -128 * 255 * 4096)
+
+
+@pytest.mark.parametrize("euclid", [False, True])
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (3, 5, 10), (300, 33, 7), (700, 64, 40)])
+def test_exact_search_equals_its_twin(
+    level: Any, rng: np.random.Generator, n: int, d: int, k: int, euclid: bool
+) -> None:
+    queries, rows = (rng.normal(size=(size, d)).astype(np.float32) for size in (9, n))
+    found = flat.flat(queries, rows, k, euclid=euclid, threads=2, module=level)
+    twin = flat.flat_twin(queries, rows, k, euclid=euclid)
+    np.testing.assert_array_equal(found.ids, twin.ids)
+    np.testing.assert_allclose(found.scores, twin.scores, rtol=2e-7)
+
+
+def test_exact_search_keeps_to_the_rows_it_is_given(level: Any, vectors: Vectors, rng: np.random.Generator) -> None:
+    only = np.sort(rng.choice(1000, 70, replace=False))
+    found = flat.flat(vectors[:20], vectors, 5, only=only, module=level)
+    np.testing.assert_array_equal(found.ids, flat.flat_twin(vectors[:20], vectors, 5, only=only).ids)
+
+
+def test_more_equal_rows_than_the_shortlist_holds_are_still_ordered_by_number(level: Any, vectors: Vectors) -> None:
+    rows = np.repeat(vectors[:5], 100, axis=0)
+    found = flat.flat(vectors[:5], rows, 10, module=level)
+    np.testing.assert_array_equal(found.ids, np.arange(0, 500, 100)[:, None] + np.arange(10))
+
+
+def test_rows_apart_by_less_than_float32_sums_can_tell_are_ranked_by_float64(level: Any) -> None:
+    query = np.array([[1e4, -1e4, 1.0]], np.float32)
+    rows = np.array([[1e4, 1e4, i * 1e-3] for i in range(60)], np.float32)
+    np.testing.assert_array_equal(flat.flat(query, rows, 5, module=level).ids, [[59, 58, 57, 56, 55]])
