@@ -1,0 +1,205 @@
+"""Which loss learns from which columns of a batch: the bridge from examples to the functions of `losses`.
+
+info_nce           pairs; negatives help                     ranks the answer above the batch's other documents
+triplet            pairs with a negative each                answer nearer than the negative, by a margin
+contrastive        pairs with negatives, or scored 0 and 1   same pulled together, different pushed apart
+cosent             scored pairs                              the order of the scores
+cosine_regression  scored pairs                              the scores themselves
+softmax            pairs whose score is a class              a classifier over (u, v, |u - v|), as for inference data
+margin_mse         pairs with negatives and a teacher        the teacher's margins
+listwise_kl        pairs and a teacher                       the teacher's distribution over the batch's documents
+vector_mse         pairs and a teacher of our width          the teacher's vectors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from firth.arrays import Vectors
+from firth.errors import DataError, SettingsError, ShapeError
+from firth.sentence import losses
+from firth.sentence.batches import Batch, Examples
+from firth.sentence.matryoshka import Loss, matryoshka
+
+TEMPERATURE = 0.05  # SimCSE's; between 0.02 and 0.1 little changed on SciFact
+CONTRASTIVE_MARGIN = 0.5  # cosine distance
+TRIPLET_MARGIN = 0.2  # of squared distance between unit rows
+MARGIN_SCALE = 20.0  # cosines times 20 reach the margins of a softmax at temperature 0.05
+
+Objective = Callable[[Batch, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a teacher says of each text: (queries, D) and (documents, D) float32 unit rows, in the examples' order."""
+
+    queries: Vectors
+    documents: Vectors
+
+
+def objective(
+    name: str,
+    found: Examples,
+    *,
+    temperature: float = TEMPERATURE,
+    margin: float | None = None,
+    symmetric: bool = False,
+    dims: tuple[int, ...] = (),
+    teacher: Teacher | None = None,
+    classifier: nn.Parameter | None = None,
+) -> Objective:
+    """The named loss as a function of a batch and its vectors.
+
+    Args:
+        name: one of NAMES.
+        found: the examples; checked for what the loss needs.
+        temperature: of info_nce and listwise_kl.
+        margin: of triplet and contrastive; None = the loss's own.
+        symmetric: info_nce in both directions.
+        dims: prefixes over which the loss is averaged; empty = the full vectors only.
+        teacher: of the losses that learn from one.
+        classifier: (classes, 3, d), of softmax.
+
+    Raises:
+        SettingsError: the name is not known, or the loss needs a teacher.
+        DataError: the examples lack what the loss needs.
+    """
+    if name not in NAMES:
+        raise SettingsError(f"loss {name!r}: expected one of {', '.join(NAMES)}")
+    _check(name, found, teacher)
+
+    def nested(loss: Loss) -> Loss:
+        return matryoshka(loss, dims) if dims else loss
+
+    def info_nce(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        ignore = torch.from_numpy(batch.ignore).to(queries.device)
+        loss = nested(losses.info_nce)
+        return loss(queries, documents, temperature=temperature, symmetric=symmetric, ignore=ignore)
+
+    def triplet(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        rows, negatives = _own(batch)
+        size = TRIPLET_MARGIN if margin is None else margin
+        return nested(losses.triplet)(queries[rows], documents[rows], documents[negatives], margin=size)
+
+    def contrastive(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        rows, negatives = _own(batch)
+        left = torch.cat([queries, queries[rows]])
+        right = torch.cat([documents[: len(batch)], documents[negatives]])
+        # A pair without a score means the same; a mined negative does not.
+        same = np.concatenate([np.nan_to_num(batch.score, nan=1.0) > 0, np.zeros(len(rows), bool)])
+        size = CONTRASTIVE_MARGIN if margin is None else margin
+        return nested(losses.contrastive)(left, right, same=_on(queries, same), margin=size)
+
+    def scored(loss: Loss) -> Objective:
+        def compare(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+            return nested(loss)(queries, documents[: len(batch)], scores=_on(queries, batch.score))
+
+        return compare
+
+    def softmax(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        labels = _on(queries, batch.score.astype(np.int64))
+        return nested(losses.siamese_softmax)(queries, documents[: len(batch)], labels=labels, weight=classifier)
+
+    def margin_mse(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        assert teacher is not None
+        rows, negatives = _own(batch)
+        gaps = teacher.documents[batch.documents[rows]] - teacher.documents[batch.documents[negatives]]
+        margins = MARGIN_SCALE * np.einsum("bd,bd->b", teacher.queries[batch.queries[rows]], gaps)
+        triple = (queries[rows], documents[rows], documents[negatives])
+        return nested(losses.margin_mse)(*triple, margins=_on(queries, margins), scale=MARGIN_SCALE)
+
+    def listwise_kl(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        assert teacher is not None
+        scores = _on(queries, teacher.queries[batch.queries] @ teacher.documents[batch.documents].T)
+        candidates = documents.expand(len(queries), -1, -1)
+        loss = nested(losses.listwise_kl)
+        return loss(queries, candidates, scores=scores, temperature=temperature, teacher_temperature=temperature)
+
+    def vector_mse(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        assert teacher is not None
+        theirs = np.concatenate([teacher.queries[batch.queries], teacher.documents[batch.documents]])
+        return nested(losses.vector_mse)(torch.cat([queries, documents]), _on(queries, theirs))
+
+    table: dict[str, Objective] = {
+        "info_nce": info_nce,
+        "triplet": triplet,
+        "contrastive": contrastive,
+        "cosent": scored(losses.cosent),
+        "cosine_regression": scored(losses.cosine_regression),
+        "softmax": softmax,
+        "margin_mse": margin_mse,
+        "listwise_kl": listwise_kl,
+        "vector_mse": vector_mse,
+    }
+    return table[name]
+
+
+NAMES = (
+    "info_nce",
+    "triplet",
+    "contrastive",
+    "cosent",
+    "cosine_regression",
+    "softmax",
+    "margin_mse",
+    "listwise_kl",
+    "vector_mse",
+)
+NEED_TEACHER = ("margin_mse", "listwise_kl", "vector_mse")
+NEED_NEGATIVES = ("triplet", "margin_mse")
+NEED_SCORES = ("cosent", "cosine_regression", "softmax")
+
+
+def classes(found: Examples) -> int:
+    """How many classes the scores of the examples name: 0, 1, … without a gap.
+
+    Raises:
+        DataError: a score is no class.
+    """
+    labels = np.unique(found.score)
+    if not np.array_equal(labels, np.arange(len(labels))):
+        raise DataError(f"softmax: expected the classes 0, 1, … as scores, got {labels[:6].tolist()}…")
+    return len(labels)
+
+
+def teach(
+    encode: Callable[[list[str], str], Vectors], queries: list[str], documents: list[str], width: int, loss: str
+) -> Teacher:
+    """Ask a teacher for its vectors, once.
+
+    Raises:
+        ShapeError: the loss learns its vectors and they are not `width` wide.
+    """
+    teacher = Teacher(encode(queries, "query"), encode(documents, "document"))
+    theirs = teacher.documents.shape[1]
+    if loss == "vector_mse" and theirs != width:
+        raise ShapeError(
+            f"vector_mse: the teacher's vectors have {theirs} dimensions, ours {width}; "
+            "learn from its scores instead: listwise_kl or margin_mse"
+        )
+    return teacher
+
+
+def _check(name: str, found: Examples, teacher: Teacher | None) -> None:
+    if name in NEED_TEACHER and teacher is None:
+        raise SettingsError(f"loss {name!r} learns from a teacher, and none was given")
+    if name in NEED_NEGATIVES and not any(len(rows) for rows in found.negatives):
+        raise DataError(f"loss {name!r} needs pairs with negatives, and none has any: mine some, or use info_nce")
+    if name in NEED_SCORES and np.isnan(found.score).any():
+        without = int(np.isnan(found.score).sum())
+        raise DataError(f"loss {name!r} needs a score with each pair; {without:,} of {len(found):,} have none")
+
+
+def _own(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Rows and columns of every (pair, own negative)."""
+    rows, places = np.nonzero(batch.own >= 0)
+    return torch.from_numpy(rows), torch.from_numpy(batch.own[rows, places])
+
+
+def _on(like: Tensor, values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)

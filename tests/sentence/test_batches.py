@@ -1,0 +1,137 @@
+"""A batch never holds the same text as another's wrong answer, and an epoch holds every pair once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firth.errors import DataError
+from firth.sentence.batches import Examples, epoch_batches, examples, joined
+from firth.text.records import Pair, Ragged
+
+
+def by_letters(texts: Sequence[str], kind: str) -> Ragged:
+    return Ragged.of([[ord(letter) for letter in text] + [0 if kind == "query" else 1] for text in texts])
+
+
+def made(pairs: Sequence[Pair]) -> Examples:
+    return examples(pairs, by_letters)
+
+
+@st.composite
+def some_pairs(draw: st.DrawFn) -> list[Pair]:
+    letters = st.sampled_from("abcdefgh")
+    negatives = st.lists(letters.map(str.upper), max_size=3).map(tuple)
+    return draw(st.lists(st.builds(Pair, letters, letters.map(str.upper), negatives), min_size=1, max_size=60))
+
+
+@given(pairs=some_pairs(), batch=st.integers(1, 9), negatives=st.integers(0, 3), epoch=st.integers(0, 2))
+def test_an_epoch_holds_every_pair_once_and_no_batch_a_text_twice(
+    pairs: list[Pair], batch: int, negatives: int, epoch: int
+) -> None:
+    found = made(pairs)
+    seen = []
+    for part in epoch_batches(found, batch=batch, negatives=negatives, seed=3, epoch=epoch):
+        assert 1 <= len(part) <= batch
+        assert len(set(part.queries.tolist())) == len(part)
+        assert len(set(part.documents.tolist())) == len(part.documents)
+        seen += list(zip(part.queries.tolist(), part.documents.tolist()[: len(part)], strict=True))
+    assert len(seen) == len(found)
+    assert set(seen) == set(zip(found.query.tolist(), found.positive.tolist(), strict=True))
+
+
+@given(pairs=some_pairs(), negatives=st.integers(0, 3))
+def test_another_answer_of_a_query_is_ignored_and_nothing_else_is(pairs: list[Pair], negatives: int) -> None:
+    found = made(pairs)
+    for part in epoch_batches(found, batch=6, negatives=negatives, seed=0, epoch=0):
+        for row, query in enumerate(part.queries):
+            for column, document in enumerate(part.documents):
+                other = column != row and int(document) in found.answers[int(query)]
+                assert part.ignore[row, column] == other
+
+
+@given(pairs=some_pairs())
+def test_a_pairs_own_negatives_are_its_own_and_no_answers(pairs: list[Pair]) -> None:
+    found = made(pairs)
+    own = {
+        (int(query), int(document)): set(negatives.tolist())
+        for query, document, negatives in zip(found.query, found.positive, found.negatives, strict=True)
+    }
+    merged: dict[tuple[int, int], set[int]] = {}
+    for (query, document), negatives in zip(
+        zip(found.query, found.positive, strict=True), found.negatives, strict=True
+    ):
+        merged.setdefault((int(query), int(document)), set()).update(negatives.tolist())
+    assert own.keys() == merged.keys()
+    for part in epoch_batches(found, batch=6, negatives=2, seed=0, epoch=0):
+        for row, columns in enumerate(part.own):
+            key = (int(part.queries[row]), int(part.documents[row]))
+            chosen = {int(part.documents[column]) for column in columns if column >= 0}
+            assert chosen <= merged[key] - found.answers[key[0]]
+
+
+def test_order_and_negatives_are_drawn_from_seed_and_epoch() -> None:
+    pairs = [Pair(f"q{i}", f"d{i}", tuple(f"n{i} {j}" for j in range(5))) for i in range(40)]
+    found = made(pairs)
+
+    def drawn(seed: int, epoch: int) -> list[list[int]]:
+        return [part.documents.tolist() for part in epoch_batches(found, batch=8, negatives=2, seed=seed, epoch=epoch)]
+
+    assert drawn(1, 0) == drawn(1, 0)
+    assert drawn(1, 0) != drawn(2, 0)
+    assert drawn(1, 0) != drawn(1, 1)
+    assert all(len(columns) == 8 + 16 for columns in drawn(1, 0))
+
+
+def test_pairs_that_all_share_one_answer_still_end_and_come_one_by_one() -> None:
+    found = made([Pair(f"q{i}", "the answer") for i in range(300)])
+    sizes = [len(part) for part in epoch_batches(found, batch=32, negatives=0, seed=0, epoch=0)]
+    assert sizes == [1] * 300
+
+
+def test_each_different_text_is_tokenised_once() -> None:
+    found = made([Pair("q", "d", ("n", "m")), Pair("q", "n"), Pair("p", "d", ("m",))])
+    assert (len(found.queries), len(found.documents)) == (2, 3)
+    assert found.answers == {0: frozenset({0, 1}), 1: frozenset({0})}
+    assert found.queries.row(0).tolist() == [ord("q"), 0]
+    assert found.documents.row(1).tolist() == [ord("n"), 1]
+
+
+def test_the_same_pair_twice_counts_once() -> None:
+    assert len(made([Pair("q", "d"), Pair("q", "d"), Pair("q", "d", ("n",))])) == 2
+
+
+def test_the_identity_changes_with_the_data() -> None:
+    assert made([Pair("q", "d")]).identity == made([Pair("q", "d")]).identity
+    others = [[Pair("q", "e")], [Pair("q", "d", ("n",))], [Pair("q", "d", score=0.5)], [Pair("q", "d"), Pair("p", "d")]]
+    assert len({made(pairs).identity for pairs in [*others, [Pair("q", "d")]]}) == 5
+
+
+def test_joined_rows_follow_each_other() -> None:
+    both = joined(Ragged.of([[1, 2], [3]]), Ragged.of([[4], [5, 6, 7]]))
+    assert [both.row(i).tolist() for i in range(4)] == [[1, 2], [3], [4], [5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "there are no pairs"),
+        ([Pair("a", "b"), Pair("", "x")], "pair 2 of 2: its query is empty"),
+        ([Pair("a", "  ")], r"pair 1 of 1: its positive is empty \('a'\)"),
+        ([Pair("a", "b", ("c", ""))], "its negative is empty"),
+    ],
+)
+def test_a_pair_with_an_empty_side_is_named(pairs: list[Pair], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        made(pairs)
+
+
+def test_scores_come_along() -> None:
+    found = made([Pair("a", "b", score=0.25), Pair("c", "d")])
+    (part,) = epoch_batches(found, batch=4, negatives=0, seed=0, epoch=0)
+    assert np.isnan(part.score).sum() == 1
+    assert part.score[part.queries == 0] == 0.25
