@@ -37,3 +37,19 @@ def rng() -> np.random.Generator:
 def vectors(rng: np.random.Generator) -> Vectors:
     """(1000, 48) float32 unit rows."""
     return unit(rng.normal(size=(1000, 48)).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the published all-MiniLM-L6-v2; a test that needs it skips where it was never fetched."""
+    from firth.sentence.published import find
+
+    folder = find("sentence-transformers/all-MiniLM-L6-v2")
+    if folder is None:
+        pytest.skip("all-MiniLM-L6-v2 is not on this machine; python -m pytest -m network fetches it")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The test that fetches the published model comes first, so that those that need it find it."""
+    items.sort(key=lambda item: item.get_closest_marker("network") is None)
