@@ -2,9 +2,12 @@
 
     retrieval    nDCG, recall, precision, MRR, MAP, hit rate at k, equal to trec_eval's
     statistics   intervals, paired tests, several comparisons, how many queries are needed
+    similarity   STS, pair classification, bitext mining, summarization
+    tasks        classification, several labels, clustering, re-ranking
     judge        an encoder or a collection, and a test set, in; scores out
     records      what one build measured, as plain data
     flips        the queries that a change turned, with both rankings
+    adapter      our encoders and collections as models of mteb
     report       records -> report.json and a self-contained report.html (figures, page)
 
 The room can be called: `firth.evaluate(encoder, testset)` is `firth.evaluate.judge.evaluate(encoder, testset)`.

@@ -233,7 +233,9 @@ def _searched(collection: Searcher, testset: TestSet, asked: list[str], k: int, 
     start = time.perf_counter()
     for i, query in enumerate(asked):
         for place, found in enumerate(islice(collection.search(testset.queries[query], k=k), k)):
-            row = row_of.setdefault(found.id, len(row_of))  # a document outside the test set counts as not relevant
+            row = row_of.setdefault(
+                str(found.id), len(row_of)
+            )  # a document outside the test set counts as not relevant
             ids[i, place], scores[i, place] = row, found.score
         progress(i + 1, len(asked), "queries")
     seconds = {"search": time.perf_counter() - start}
