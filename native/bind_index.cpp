@@ -1,6 +1,5 @@
 // The index families for Python: byte codes, exact scans, the graph.
 #include "bindings.hpp"
-#include "codec_scalar.hpp"
 #include "flat.hpp"
 #include "graph.hpp"
 #include "threads.hpp"
@@ -16,19 +15,6 @@ namespace firth {
 namespace {
 
 constexpr std::size_t SHORT_WORK = 20'000;  // queries x beam that take under a twentieth of a second: no second thread
-
-void scalar_encode(In2<float> vectors, In1<float> mean, In1<float> inverse, Out2<uint8_t> out, int threads) {
-    const std::size_t n = vectors.shape(0), d = vectors.shape(1), width = out.shape(1);
-    if (width < d || out.shape(0) != n || mean.shape(0) != d || inverse.shape(0) != d)
-        throw std::invalid_argument("scalar_encode: shapes do not fit");
-    const float *from = vectors.data(), *centre = mean.data(), *scale = inverse.data();
-    uint8_t *to = out.data();
-    interruptible([&](const std::atomic<bool> &stop) {
-        parallel_for(n, 1024, threads, stop, [&](std::size_t begin, std::size_t end, int) {
-            for (std::size_t i = begin; i < end; ++i) encode_bytes(from + i * d, centre, scale, d, to + i * width, width);
-        });
-    });
-}
 
 void dot_codes(In2<int8_t> queries, In2<uint8_t> codes, Out2<int32_t> out) {
     const std::size_t q = queries.shape(0), n = codes.shape(0), width = codes.shape(1);
@@ -146,8 +132,6 @@ Graph *make(uint32_t d, uint32_t width, uint32_t m, uint32_t ef_construction, in
 }  // namespace
 
 void bind_index(nb::module_ &m) {
-    m.def("scalar_encode", &scalar_encode, nb::arg("vectors"), nb::arg("mean"), nb::arg("inverse"), nb::arg("out"),
-          nb::arg("threads"));
     m.def("dot_codes", &dot_codes, nb::arg("queries"), nb::arg("codes"), nb::arg("out"));
     m.def("flat", &flat, nb::arg("queries"), nb::arg("rows"), nb::arg("k"), nb::arg("only").none(), nb::arg("euclid"),
           nb::arg("longest"), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));

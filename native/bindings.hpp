@@ -64,6 +64,7 @@ template <class Work> void interruptible(Work &&work) {
     if (failure) std::rethrow_exception(failure);
 }
 
+void bind_compress(nb::module_ &m);
 void bind_index(nb::module_ &m);
 void bind_scores(nb::module_ &m);
 void bind_transformer(nb::module_ &m);

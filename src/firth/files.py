@@ -209,7 +209,17 @@ def read_arrays(path: Path | str, *, kind: str, version: int, verify: bool = Tru
         header = file.read(length)
     if zlib.crc32(header) != checksum:
         raise FormatError("damaged: the header's checksum does not match; build or copy it again", path=path)
-    described = json.loads(header)
+    try:
+        return _described(path, json.loads(header), kind, version, _aligned(_PREFIX.size + length), size, verify)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"damaged: its header does not describe arrays ({error!r})", path=path) from error
+
+
+def _described(
+    path: Path, described: dict[str, Any], kind: str, version: int, start: int, size: int, verify: bool
+) -> Container:
     if described["kind"] != kind:
         raise FormatError(f"holds a {described['kind']!r}, expected {kind!r}", path=path)
     if described["version"] > version:
@@ -217,7 +227,8 @@ def read_arrays(path: Path | str, *, kind: str, version: int, verify: bool = Tru
             f"{kind} version {described['version']}; this firth reads up to {version}: upgrade firth",
             path=path,
         )
-    start = _aligned(_PREFIX.size + length)
+    if not isinstance(described["meta"], dict):
+        raise FormatError("damaged: its header holds no settings", path=path)
     arrays = {entry["name"]: _map(path, entry, start, size, verify) for entry in described["arrays"]}
     return Container(kind, described["version"], described["meta"], arrays)
 

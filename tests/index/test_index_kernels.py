@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from firth import kernels
 from firth.arrays import Vectors
 from firth.kernels import codes, flat
 
@@ -61,3 +62,38 @@ def test_rows_apart_by_less_than_float32_sums_can_tell_are_ranked_by_float64(lev
     query = np.array([[1e4, -1e4, 1.0]], np.float32)
     rows = np.array([[1e4, 1e4, i * 1e-3] for i in range(60)], np.float32)
     np.testing.assert_array_equal(flat.flat(query, rows, 5, module=level).ids, [[59, 58, 57, 56, 55]])
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(40, 1, 3), (200, 5, 16), (300, 8, 40)])
+def test_centres_equal_their_twin(level: Any, rng: np.random.Generator, n: int, d: int, k: int) -> None:
+    points, drawn = rng.normal(size=(n, d)).astype(np.float32), rng.random(k)
+    found = codes.kmeans(points, k, drawn, rounds=5, threads=2, module=level)
+    np.testing.assert_allclose(found, codes.kmeans_twin(points, k, drawn, rounds=5), rtol=1e-5, atol=1e-6)
+
+
+def test_centres_are_the_same_bits_at_every_level(rng: np.random.Generator) -> None:
+    points, drawn = rng.normal(size=(3000, 7)).astype(np.float32), rng.random(37)
+    found = [codes.kmeans(points, 37, drawn, module=kernels.load(name)) for name in kernels.levels()]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+def test_fewer_different_points_than_centres_are_no_trouble(level: Any) -> None:
+    points = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
+    centres = codes.kmeans(points, 8, np.linspace(0, 0.99, 8), module=level)
+    assert {tuple(row) for row in centres} == {tuple(row) for row in np.eye(3)}
+
+
+def test_product_codes_equal_their_twin(level: Any, rng: np.random.Generator) -> None:
+    rows, books = rng.normal(size=(70, 24)).astype(np.float32), rng.normal(size=(4, 37, 6)).astype(np.float32)
+    np.testing.assert_array_equal(
+        codes.product_encode(rows, books, module=level, threads=2), codes.product_encode_twin(rows, books)
+    )
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 48])
+def test_bits_that_differ_equal_their_twin(level: Any, rng: np.random.Generator, width: int) -> None:
+    queries, rows = (rng.integers(0, 256, (n, width)).astype(np.uint8) for n in (3, 600))
+    np.testing.assert_array_equal(
+        codes.hamming(queries, rows, module=level, threads=2), codes.hamming_twin(queries, rows)
+    )

@@ -104,7 +104,7 @@ class HNSW:
             SettingsError: a setting out of its range, a key twice.
         """
         check_metric(metric)
-        if not 2 <= m <= MOST_M or ef_construction < 1:
+        if not 2 <= m <= MOST_M or not 1 <= ef_construction <= hnsw_file.MOST_EF:
             raise SettingsError(f"HNSW: m={m} (2 … {MOST_M}) or ef_construction={ef_construction} (1 …) out of range")
         if codec not in ("sq8", None):
             raise SettingsError(f"HNSW: codec={codec!r}: expected 'sq8' or None")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KIND = "hnsw"
 VERSION = 1
+MOST_EF = 1 << 20  # a beam; more is damage, not a setting
 _COLUMNS = {  # name: (type, columns where the number is fixed)
     "blocks": (np.uint8, None),
     "norms": (np.uint32, 1),
@@ -76,7 +77,10 @@ def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[A
     width = dims + (meta["metric"] == "dot")
     if dims < 1 or not 2 <= m <= 256 or (codec is not None and codec.dims != width):
         raise FormatError(f"damaged: {dims} dimensions, m {m}, codec of {codec.dims if codec else 0}")
-    index = cls(dims, meta["metric"], m, int(meta["ef_construction"]), codec, int(meta["seed"]))
+    ef_construction = int(meta["ef_construction"])
+    if not 1 <= ef_construction <= MOST_EF:
+        raise FormatError(f"damaged: ef_construction {ef_construction}")
+    index = cls(dims, meta["metric"], m, ef_construction, codec, int(meta["seed"]))
     index.longest = float(meta["longest"])
     columns = {name: _column(name, arrays[name]) for name in _COLUMNS}
     n = len(columns["keys"])

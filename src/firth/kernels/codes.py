@@ -44,3 +44,54 @@ def dot_codes(queries: NDArray[np.int8], codes: Codes, *, module: Any = native) 
 def dot_codes_twin(queries: NDArray[np.int8], codes: Codes) -> NDArray[np.int32]:
     """NumPy twin of `dot_codes`."""
     return (queries.astype(np.int64) @ codes.T.astype(np.int64)).astype(np.int32)
+
+
+def kmeans(
+    points: Vectors, k: int, drawn: NDArray[np.float64], *, rounds: int = 10, threads: int = 1, module: Any = native
+) -> Vectors:
+    """(k, d) centres of points (n, d) after `rounds` of Lloyd's algorithm; drawn (k,) in [0, 1) choose the starts."""
+    centres = np.empty((k, points.shape[1]), np.float32)
+    module.kmeans(points, drawn, rounds, centres, threads)
+    return centres
+
+
+def kmeans_twin(points: Vectors, k: int, drawn: NDArray[np.float64], *, rounds: int = 10) -> Vectors:
+    """NumPy twin of `kmeans`."""
+    centres = points[[int(drawn[0] * len(points))]]
+    while len(centres) < k:
+        gap = np.cumsum(((points[:, None] - centres[None]) ** 2).sum(2).min(1), dtype=np.float64)
+        place = np.searchsorted(gap, drawn[len(centres)] * gap[-1], side="right") if gap[-1] > 0 else 0
+        spare = int(drawn[len(centres)] * len(points))
+        centres = np.vstack([centres, points[min(place, len(points) - 1) if gap[-1] > 0 else spare]])
+    for _ in range(rounds):
+        label = ((points[:, None] - centres[None]) ** 2).sum(2).argmin(1)
+        means = [points[label == c].mean(0, np.float64) if (label == c).any() else centres[c] for c in range(k)]
+        centres = np.array(means, np.float32)
+    return centres
+
+
+def product_encode(vectors: Vectors, books: Vectors, *, threads: int = 1, module: Any = native) -> Codes:
+    """(n, m) number of the nearest centre of each sub-space; books (m, k, d / m), k at most 256."""
+    out = np.empty((len(vectors), len(books)), np.uint8)
+    module.product_encode(vectors, books, out, threads)
+    return out
+
+
+def product_encode_twin(vectors: Vectors, books: Vectors) -> Codes:
+    """NumPy twin of `product_encode`."""
+    parts = vectors.reshape(len(vectors), len(books), 1, -1)
+    codes: Codes = ((parts - books[None]) ** 2).sum(3).argmin(2).astype(np.uint8)
+    return codes
+
+
+def hamming(queries: Codes, codes: Codes, *, threads: int = 1, module: Any = native) -> NDArray[np.int32]:
+    """(q, n) bits in which two codes differ."""
+    out = np.empty((len(queries), len(codes)), np.int32)
+    module.hamming(queries, codes, out, threads)
+    return out
+
+
+def hamming_twin(queries: Codes, codes: Codes) -> NDArray[np.int32]:
+    """NumPy twin of `hamming`."""
+    differ: NDArray[np.int32] = np.unpackbits(queries[:, None] ^ codes[None], axis=2).sum(2, dtype=np.int32)
+    return differ

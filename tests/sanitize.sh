@@ -1,0 +1,35 @@
+#!/bin/bash
+# usage: tests/sanitize.sh asan|tsan [pytest arguments]
+#
+# Builds the native half under a sanitizer, apart from the usual build, and runs the tests of the kernels and of the
+# index with it. asan: addresses and undefined behaviour. tsan: data races. PYTHON names the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kind=${1:?asan or tsan}
+shift
+python=$(command -v "${PYTHON:-python3}")
+case $kind in
+  asan) flags=address,undefined libraries="libasan.so libubsan.so" ;;
+  tsan) flags=thread libraries="libtsan.so" ;;
+  *) echo "expected asan or tsan, got $kind" >&2; exit 2 ;;
+esac
+site=build/$kind/site
+cmake -S . -B "build/$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFIRTH_SANITIZE=$flags -DPython_EXECUTABLE="$python" >/dev/null
+cmake --build "build/$kind" --parallel 2
+mkdir -p "$site"
+find src/firth -name '*.py' -o -name '*.pyi' | while read -r file; do
+  install -D -m 644 "$file" "$site/${file#src/}"
+done
+cmake --install "build/$kind" --prefix "$site" >/dev/null
+
+preload=
+for library in $libraries; do preload+=$("${CXX:-g++}" -print-file-name="$library"):; done
+# Python itself is not built with the sanitizer: its arenas would hide overruns (PYTHONMALLOC) and look like leaks.
+export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$PWD/tests/tsan.supp
+export PYTHONMALLOC=malloc OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=$PWD/$site FIRTH_SANITIZED=$kind
+tests=${*:-tests/test_kernels.py tests/index tests/compress}
+# The subprocess tests start interpreters of their own under other levels; they say nothing more under a sanitizer.
+# shellcheck disable=SC2086
+LD_PRELOAD=$preload "$python" -m pytest -q -x --timeout=1200 -k "not environment and not every_cpu_level" $tests
