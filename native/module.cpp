@@ -5,6 +5,7 @@ NB_MODULE(FIRTH_MODULE, m) {
     m.attr("level") = FIRTH_LEVEL_NAME;
     firth::bind_compress(m);
     firth::bind_index(m);
+    firth::bind_runs(m);
     firth::bind_scores(m);
     firth::bind_transformer(m);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,16 @@ def scores_of(kind: str, n: int, rng: np.random.Generator) -> list[float]:
     return values
 
 
+def written(run: dict[str, dict[str, float]], path: Path) -> Path:
+    lines = [f"{query} Q0 {id_} 0 {score!r} tag" for query, row in run.items() for id_, score in row.items()]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_query_scores_as_in_pytrec_eval(kind: str, rng: np.random.Generator) -> None:
-    documents = [f"d{i}" for i in range(300)] + ["é", "日本", "Z", "a b"]
+@pytest.mark.parametrize("source", ["memory", "file"])
+def test_every_query_scores_as_in_pytrec_eval(kind: str, source: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    documents = [f"d{i}" for i in range(300)] + ["é", "日本", "Z", "a_b"]
     run, judged = {}, {}
     for query in (f"q{i}" for i in range(80)):
         ranked = rng.permutation(documents)[: int(rng.integers(1, 200))].tolist()
@@ -43,7 +51,7 @@ def test_every_query_scores_as_in_pytrec_eval(kind: str, rng: np.random.Generato
         chosen = rng.permutation(documents)[: int(rng.integers(1, 30))].tolist()
         judged[query] = {document: int(rng.integers(-1, 4)) for document in chosen} | {ranked[-1]: 1}
     theirs = pytrec_eval.RelevanceEvaluator(judged, ASKED).evaluate(run)
-    ours = measure(run, judged, NAMES)
+    ours = measure(run if source == "memory" else written(run, tmp_path / "run"), judged, NAMES)
     assert len(ours.queries) == len(run)
     for name, there in NAMES.items():
         expected = [theirs[query][there] for query in ours.queries]

@@ -244,8 +244,7 @@ def _searched(collection: Searcher, testset: TestSet, asked: list[str], k: int, 
 
 def _without_same_id(ranking: Ranking) -> Ranking:
     """Each query's own document taken out, later ones moved up, one column fewer."""
-    row_of = {document: row for row, document in enumerate(ranking.documents)}
-    own = np.array([row_of.get(query, NO_ID - 1) for query in ranking.queries])[:, None]
+    own = np.array([ranking.row_of_document.get(query, NO_ID - 1) for query in ranking.queries])[:, None]
     near = ranking.neighbours
     order = np.argsort(near.ids == own, axis=1, kind="stable")[:, : near.k - 1]
     moved = Neighbours(np.take_along_axis(near.ids, order, axis=1), np.take_along_axis(near.scores, order, axis=1))

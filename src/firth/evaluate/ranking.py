@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from firth.arrays import Neighbours
 from firth.errors import DataError, ShapeError
+from firth.evaluate.runfile import ranks_in_file
 
 _COMPARED_AT_ONCE = 4_000_000  # scores held at a time while ranks are counted: 16 MB of float32
 
@@ -56,6 +58,18 @@ class Ranking:
         """Row of each query id."""
         return {query: row for row, query in enumerate(self.queries)}
 
+    @cached_property
+    def row_of_document(self) -> dict[str, int]:
+        """Row of each document id.
+
+        Raises:
+            DataError: an id stands for two rows.
+        """
+        rows = {document: row for row, document in enumerate(self.documents)}
+        if len(rows) != len(self.documents):
+            raise DataError(f"{len(self.documents) - len(rows):,} document ids of the ranking stand for two rows")
+        return rows
+
     def best(self, query: str, k: int) -> list[tuple[str, float]]:
         """The first k (document id, score) of one query in the order that is scored; see the head of this file."""
         row = self.row_of[query]
@@ -74,6 +88,7 @@ class Hits:
     query, rank (from 1), grade: (h,) of the relevant documents that were ranked.
     ideal_query, ideal_rank, ideal_grade: the same for the best possible order.
     relevant: (q,) relevant documents of each query.
+    ranked: (q,) documents ranked for each query.
     """
 
     query: Integers
@@ -83,6 +98,7 @@ class Hits:
     ideal_rank: Integers
     ideal_grade: Floats
     relevant: Integers
+    ranked: Integers
 
     def summed(self, weights: Floats, chosen: NDArray[np.bool_]) -> Floats:
         """(q,) sum over the chosen hits of each query."""
@@ -94,29 +110,37 @@ def in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(scores.items(), key=lambda pair: (np.float32(pair[1]), pair[0]), reverse=True)
 
 
-def hits(ranked: Run | Ranking, scored: Judgements) -> Hits:
+def hits(found: Run | Ranking | Path, scored: Judgements) -> Hits:
     """Where the relevant documents of each query in `scored` stand.
 
     Raises:
-        DataError: a score or grade is NaN or infinite, or a document is ranked twice for one query.
+        DataError: a score or grade is NaN or infinite, or a document is ranked twice for one query; for a run file
+            also a malformed line, named by its number.
     """
-    _check_grades(scored)
-    found = _places_in_ranking(ranked, scored) if isinstance(ranked, Ranking) else _places_in_run(ranked, scored)
-    rank = _ranks(found)
-    kept = np.flatnonzero(found.grade > 0)
-    kept = kept[np.lexsort((rank[kept], found.query[kept]))]
-    pairs = [(i, grade) for i, judged in enumerate(scored.values()) for grade in judged.values() if grade > 0]
-    ideal_query = np.array([i for i, _ in pairs], np.int64)
-    ideal_grade = np.array([grade for _, grade in pairs], np.float64)
-    order = np.lexsort((-ideal_grade, ideal_query))
+    counts = np.fromiter(map(len, scored.values()), np.int64, len(scored))
+    grades = np.fromiter(chain.from_iterable(judged.values() for judged in scored.values()), np.float64, counts.sum())
+    _check_grades(grades, scored)
+    owner = np.repeat(np.arange(len(scored)), counts)
+    if isinstance(found, Path):
+        rank, ranked = ranks_in_file(found, scored, owner)
+        kept = np.flatnonzero((rank > 0) & (grades > 0))
+        query, grade, rank = owner[kept], grades[kept], rank[kept]
+    else:
+        places = _places_in_ranking(found, scored) if isinstance(found, Ranking) else _places_in_run(found, scored)
+        kept = np.flatnonzero(places.grade > 0)
+        query, grade, rank, ranked = places.query[kept], places.grade[kept], _ranks(places)[kept], places.listed
+    order = np.lexsort((rank, query))
+    relevant = np.flatnonzero(grades > 0)
+    ideal = relevant[np.lexsort((-grades[relevant], owner[relevant]))]
     return Hits(
-        query=found.query[kept],
-        rank=rank[kept],
-        grade=found.grade[kept],
-        ideal_query=ideal_query,
-        ideal_rank=place_within(ideal_query),
-        ideal_grade=ideal_grade[order],
-        relevant=np.bincount(ideal_query, minlength=len(scored)),
+        query=query[order],
+        rank=rank[order],
+        grade=grade[order],
+        ideal_query=owner[ideal],
+        ideal_rank=place_within(owner[ideal]),
+        ideal_grade=grades[ideal],
+        relevant=np.bincount(owner[relevant], minlength=len(scored)),
+        ranked=ranked,
     )
 
 
@@ -125,8 +149,8 @@ class _Places:
     """Judged documents that were ranked, and the rankings that they stand in.
 
     `flat[starts[i] : starts[i] + lengths[i]]` are the float32 scores of scored query i and `names(i)` the ids beside
-    them, asked for only where there are ties. Each of the h judged and ranked documents has the number of its query,
-    its grade, its score and its id.
+    them, asked for only where there are ties; listed[i] of them are documents and not padding. Each of the h judged
+    and ranked documents has the number of its query, its grade, its score and its id.
     """
 
     flat: NDArray[np.float32]
@@ -137,6 +161,7 @@ class _Places:
     score: NDArray[np.float32]
     ids: list[str]
     names: Callable[[int], Iterable[str]]
+    listed: Integers
 
 
 def place_within(query: Integers) -> Integers:
@@ -203,6 +228,7 @@ def _places_in_run(run: Run, scored: Judgements) -> _Places:
         score=np.array([score for _, _, score, _ in found], np.float32),
         ids=[document for *_, document in found],
         names=rows.__getitem__,
+        listed=lengths,
     )
 
 
@@ -212,9 +238,7 @@ def _places_in_ranking(ranking: Ranking, scored: Judgements) -> _Places:
     if bad is not None:
         query, place = divmod(bad, ranking.neighbours.k)
         raise _not_finite(ranking.queries[query], ranking.documents[ids[query, place]], float(scores[query, place]))
-    row_of = {document: row for row, document in enumerate(ranking.documents)}
-    if len(row_of) != len(ranking.documents):
-        raise DataError(f"{len(ranking.documents) - len(row_of):,} document ids of the ranking stand for two rows")
+    row_of = ranking.row_of_document
     judged = [
         (i, grade, row_of[document], document)
         for i, documents in enumerate(scored.values())
@@ -235,6 +259,7 @@ def _places_in_ranking(ranking: Ranking, scored: Judgements) -> _Places:
         score=scores[line[kept], column[kept]],
         ids=[judged[i][3] for i in kept],
         names=lambda i: ("" if row < 0 else ranking.documents[row] for row in ids[lines[i]].tolist()),
+        listed=np.where(lines < 0, 0, (ids >= 0).sum(axis=1)[lines]),
     )
 
 
@@ -272,8 +297,12 @@ def _not_finite(query: str, document: str, score: float) -> DataError:
     )
 
 
-def _check_grades(judgements: Judgements) -> None:
-    for query, judged in judgements.items():
-        for document, grade in judged.items():
-            if not math.isfinite(grade):
-                raise DataError(f"query {query!r}: the grade of document {document!r} is {grade}, not a finite number")
+def _check_grades(grades: Floats, judgements: Judgements) -> None:
+    if not np.isfinite(grades).all():
+        query, document, grade = next(
+            (query, document, grade)
+            for query, judged in judgements.items()
+            for document, grade in judged.items()
+            if not math.isfinite(grade)
+        )
+        raise DataError(f"query {query!r}: the grade of document {document!r} is {grade}, not a finite number")

@@ -18,14 +18,16 @@ Source: Järvelin & Kekäläinen 2002 (nDCG); trec_eval 9 for the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import DataError, SettingsError
 from firth.evaluate.ranking import Floats, Hits, Integers, Judgements, Ranking, Run, hits, place_within
+from firth.evaluate.runfile import queries_of
 from firth.evaluate.statistics import Interval, Paired, bootstrap, holm, paired_permutation
 
 MEASURES = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "map@100", "precision@10", "hit@10")
@@ -77,11 +79,12 @@ def adjusted(paired: Mapping[str, Paired]) -> dict[str, float]:
     return holm({name: comparison.p for name, comparison in paired.items()})
 
 
-def measure(ranked: Run | Ranking, judgements: Judgements, measures: Iterable[str] = MEASURES) -> Scores:
+def measure(ranked: Run | Ranking | Path, judgements: Judgements, measures: Iterable[str] = MEASURES) -> Scores:
     """Score a ranking.
 
     Args:
-        ranked: query id -> document id -> score, or a Ranking. Queries without judgements are ignored.
+        ranked: query id -> document id -> score; or a Ranking; or the path of a TREC run file. Queries without
+            judgements are ignored.
         judgements: query id -> document id -> grade; unjudged documents count as not relevant.
         measures: names from the head of this file, for instance "ndcg@10".
 
@@ -94,16 +97,16 @@ def measure(ranked: Run | Ranking, judgements: Judgements, measures: Iterable[st
     {'mrr': 0.5, 'recall@1': 0.0, 'ndcg@10': 0.6309297535714575}
     """
     wanted = {name: _parsed(name) for name in measures}
-    scored = {query: judged for query, judged in judgements.items() if any(grade > 0 for grade in judged.values())}
-    known = ranked.row_of if isinstance(ranked, Ranking) else ranked
+    scored = {query: judged for query, judged in judgements.items() if not max(judged.values(), default=0) <= 0}
     if not scored:
         raise DataError(f"none of {len(judgements):,} judged queries has a document with a grade above 0")
+    found = hits(ranked, scored)
+    known = _known(ranked, scored, found)
     if not any(query in known for query in scored):
         raise DataError(
-            f"no judged query is in the ranking: judged are {_some(scored)}, ranked are {_some(known)}; "
+            f"no judged query is in the ranking: judged are {_some(scored)}, ranked are {_some(known) or 'none'}; "
             "do both use the same query ids?"
         )
-    found = hits(ranked, scored)
     return Scores(
         queries=tuple(scored),
         per_query={name: _MEASURES[kind](found, k) for name, (kind, k) in wanted.items()},
@@ -159,6 +162,14 @@ def _count(found: Hits, k: int | None) -> Floats:
 
 def _within(rank: Integers, k: int | None) -> NDArray[np.bool_]:
     return rank <= (np.iinfo(np.int64).max if k is None else k)
+
+
+def _known(ranked: Run | Ranking | Path, scored: Judgements, found: Hits) -> Collection[str]:
+    """Queries that the ranking names; of a run file those of the scored ones, else the first few that it has."""
+    if isinstance(ranked, Path):
+        named = [query for query, n in zip(scored, found.ranked.tolist(), strict=True) if n]
+        return dict.fromkeys(named or queries_of(ranked))
+    return ranked.row_of if isinstance(ranked, Ranking) else ranked
 
 
 def _parsed(name: str) -> tuple[str, int | None]:
