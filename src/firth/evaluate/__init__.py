@@ -8,6 +8,7 @@
     records      what one build measured, as plain data
     flips        the queries that a change turned, with both rankings
     adapter      our encoders and collections as models of mteb
+    gates        a bar that a score must reach, a baseline that it must not fall below
     report       records -> report.json and a self-contained report.html (figures, page)
 
 The room can be called: `firth.evaluate(encoder, testset)` is `firth.evaluate.judge.evaluate(encoder, testset)`.

@@ -135,6 +135,7 @@ class BuildReport:
         recall_k: neighbours that recall in `points` is counted over.
         threads: threads behind each point's queries_per_second.
         measure: the main measure: of `Point.score`, of flips, of the headline.
+        per_query: measure -> query id -> score of the model that ships, for later comparisons.
         flips: queries that gained or lost most.
         training: loss and dev score; None where nothing was tuned.
         mining: counts of the negatives that were mined, by name.
@@ -160,6 +161,7 @@ class BuildReport:
     recall_k: int = 10
     threads: int = 1
     measure: str = "ndcg@10"
+    per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     flips: Sequence[Flip] = ()
     training: Training | None = None
     mining: Mapping[str, Number] = field(default_factory=dict)
