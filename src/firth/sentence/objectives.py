@@ -13,18 +13,19 @@ vector_mse         pairs and a teacher of our width          the teacher's vecto
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from firth.arrays import Vectors
+from firth.arrays import Encoder, Vectors
 from firth.errors import DataError, SettingsError, ShapeError
 from firth.sentence import losses
 from firth.sentence.batches import Batch, Examples
 from firth.sentence.matryoshka import Loss, matryoshka
+from firth.text.records import Pair
 
 TEMPERATURE = 0.05  # SimCSE's; between 0.02 and 0.1 little changed on SciFact
 CONTRASTIVE_MARGIN = 0.5  # cosine distance
@@ -167,22 +168,26 @@ def classes(found: Examples) -> int:
     return len(labels)
 
 
-def teach(
-    encode: Callable[[list[str], str], Vectors], queries: list[str], documents: list[str], width: int, loss: str
-) -> Teacher:
-    """Ask a teacher for its vectors, once.
+def teach(teacher: Encoder, pairs: Sequence[Pair], width: int, loss: str) -> Teacher:
+    """What a teacher says of the texts of `batches.examples(pairs)`, in its order.
+
+    Args:
+        teacher: any encoder.
+        pairs: as given to `examples`.
+        width: of the student's vectors.
+        loss: which one learns from it.
 
     Raises:
-        ShapeError: the loss learns its vectors and they are not `width` wide.
+        ShapeError: the loss learns the teacher's vectors and they are not `width` wide.
     """
-    teacher = Teacher(encode(queries, "query"), encode(documents, "document"))
-    theirs = teacher.documents.shape[1]
-    if loss == "vector_mse" and theirs != width:
+    queries = list(dict.fromkeys(pair.query for pair in pairs))
+    documents = list(dict.fromkeys(text for pair in pairs for text in (pair.positive, *pair.negatives)))
+    if loss == "vector_mse" and teacher.dims != width:
         raise ShapeError(
-            f"vector_mse: the teacher's vectors have {theirs} dimensions, ours {width}; "
+            f"vector_mse: the teacher's vectors have {teacher.dims} dimensions, ours {width}; "
             "learn from its scores instead: listwise_kl or margin_mse"
         )
-    return teacher
+    return Teacher(teacher.encode(queries, kind="query"), teacher.encode(documents, kind="document"))
 
 
 def _check(name: str, found: Examples, teacher: Teacher | None) -> None:

@@ -28,10 +28,11 @@ from firth.progress import Progress, silent
 from firth.sentence.batches import Batch, Examples, epoch_batches, examples, joined
 from firth.sentence.encoder import SentenceEncoder, batches
 from firth.sentence.large_batch import embed_in_pieces
-from firth.sentence.objectives import TEMPERATURE, classes, objective, teach
+from firth.sentence.objectives import TEMPERATURE, Objective, classes, objective, teach
 from firth.text.records import Pair, Ragged
 
 Dev = Callable[[SentenceEncoder], float]
+Refresh = Callable[[SentenceEncoder, int], Sequence[Pair]]
 PIECE = 8192  # tokens embedded at once where a batch holds more than `whole` of them
 
 
@@ -118,6 +119,7 @@ def tune(
     settings: TuneSettings | None = None,
     dev: Dev | None = None,
     teacher: Encoder | None = None,
+    refresh: Refresh | None = None,
     folder: Path | str | None = None,
     progress: Progress = silent,
 ) -> Tuned:
@@ -130,6 +132,9 @@ def tune(
         dev: score of an encoder on a dev part that shares nothing with the pairs, larger is better. With it the best
             epoch is kept, or the old weights if none was better.
         teacher: of the losses that learn from one.
+        refresh: asked before each later epoch, with the encoder as it is and the epoch's number, for the same pairs
+            with other negatives. An epoch that is resumed in the middle is asked again, so that it is no longer the
+            same to the bit.
         folder: where checkpoints are kept; an interrupted tuning goes on from there.
         progress: told pairs done, pairs in all, loss and score.
 
@@ -143,76 +148,87 @@ def tune(
         TrainingError: the loss is not a number.
     """
     settings = settings or TuneSettings()
-    with _longest(encoder, settings.max_tokens):
-        found = examples(pairs, encoder.tokenize)
     with _dropout(encoder.module, settings.dropout):
-        holder, loss = _objective(encoder, pairs, found, settings, teacher)
-        first = _epoch(found, settings, 0)
+        course = _Course(encoder, pairs, settings, teacher, refresh)
         task = Task(
-            module=holder,
-            loss=loss,
-            batches=lambda epoch: first if epoch == 0 else _epoch(found, settings, epoch),
-            steps=len(first),
+            module=course.module,
+            loss=course.loss_of,
+            batches=course.batches,
+            steps=len(course.first),
             rows=len,
             evaluate=None if dev is None else lambda: dev(encoder),
-            identity=f"{found.identity} {_described(settings)}",
+            identity=f"{course.found.identity} {_described(settings)} teacher={getattr(teacher, 'fingerprint', None)}",
         )
         before = {name: value.detach().clone() for name, value in encoder.module.state_dict().items()}
         fitted = fit(task, settings.fit, folder=folder, progress=progress)
     mix, best = _mixed(encoder, before, dev, settings, fitted)
-    if settings.matryoshka:
+    if settings.matryoshka and fitted.best_epoch != 0:
         encoder.trained_dims = settings.matryoshka
     base = next((point.score for point in fitted.curve if point.score is not None), None)
-    return Tuned(encoder, fitted.curve, best, base, fitted.best_epoch, mix, len(found), fitted.rows, fitted.seconds)
-
-
-def _epoch(found: Examples, settings: TuneSettings, epoch: int) -> list[Batch]:
-    made = epoch_batches(found, batch=settings.batch, negatives=settings.negatives, seed=settings.seed, epoch=epoch)
-    # A batch of one pair without negatives has nothing to tell its answer from.
-    alone = settings.loss == "info_nce"
-    return [batch for batch in made if not (alone and len(batch.documents) < 2)]
-
-
-def _objective(
-    encoder: SentenceEncoder,
-    pairs: Sequence[Pair],
-    found: Examples,
-    settings: TuneSettings,
-    teacher: Encoder | None,
-) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
-    """What is trained, and the loss of one batch."""
-    width = encoder.module.width
-    holder = nn.ModuleDict({"encoder": encoder.module})
-    classifier = None
-    if settings.loss == "softmax":
-        random = torch.Generator().manual_seed(settings.seed)
-        classifier = nn.Parameter(0.02 * torch.randn(classes(found), 3, width, generator=random))
-        holder.register_parameter("classifier", classifier)
-    taught = None
-    if teacher is not None:
-        queries = list(dict.fromkeys(pair.query for pair in pairs))
-        documents = list(dict.fromkeys(text for pair in pairs for text in (pair.positive, *pair.negatives)))
-        taught = teach(lambda texts, kind: teacher.encode(texts, kind=kind), queries, documents, width, settings.loss)
-    loss = objective(
-        settings.loss,
-        found,
-        temperature=settings.temperature,
-        margin=settings.margin,
-        symmetric=settings.symmetric,
-        dims=_prefixes(settings.matryoshka, width),
-        teacher=taught,
-        classifier=classifier,
+    return Tuned(
+        encoder, fitted.curve, best, base, fitted.best_epoch, mix, len(course.found), fitted.rows, fitted.seconds
     )
 
-    def of_batch(batch: Batch) -> Tensor:
-        queries, documents = found.queries.take(batch.queries), found.documents.take(batch.documents)
-        vectors = _embed(encoder, queries, documents, settings.whole)
+
+class _Course:
+    """What is learnt: the examples, their batches and the loss of one, for as long as the tuning lasts."""
+
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        pairs: Sequence[Pair],
+        settings: TuneSettings,
+        teacher: Encoder | None,
+        refresh: Refresh | None,
+    ) -> None:
+        self.encoder, self.settings, self.teacher, self.refresh = encoder, settings, teacher, refresh
+        self.module = nn.ModuleDict({"encoder": encoder.module})
+        self.classifier: nn.Parameter | None = None
+        self.found, self.objective = self.learn(pairs)
+        self.first = self.drawn(0)
+
+    def learn(self, pairs: Sequence[Pair]) -> tuple[Examples, Objective]:
+        """The pairs as token ids, and the loss over them."""
+        settings, width = self.settings, self.encoder.module.width
+        with _longest(self.encoder, settings.max_tokens):
+            found = examples(pairs, self.encoder.tokenize)
+        if settings.loss == "softmax" and self.classifier is None:
+            random = torch.Generator().manual_seed(settings.seed)
+            self.classifier = nn.Parameter(0.02 * torch.randn(classes(found), 3, width, generator=random))
+            self.module.register_parameter("classifier", self.classifier)
+        return found, objective(
+            settings.loss,
+            found,
+            temperature=settings.temperature,
+            margin=settings.margin,
+            symmetric=settings.symmetric,
+            dims=tuple(sorted({*settings.matryoshka, width})) if settings.matryoshka else (),
+            teacher=None if self.teacher is None else teach(self.teacher, pairs, width, settings.loss),
+            classifier=self.classifier,
+        )
+
+    def batches(self, epoch: int) -> list[Batch]:
+        """Those of an epoch; with other negatives where they are refreshed."""
+        if epoch and self.refresh is not None:
+            self.found, self.objective = self.learn(self.refresh(self.encoder, epoch))
+        return self.drawn(epoch) if epoch else self.first
+
+    def drawn(self, epoch: int) -> list[Batch]:
+        settings = self.settings
+        made = epoch_batches(
+            self.found, batch=settings.batch, negatives=settings.negatives, seed=settings.seed, epoch=epoch
+        )
+        # A batch of one pair without negatives has nothing to tell its answer from.
+        alone = settings.loss == "info_nce"
+        return [batch for batch in made if not (alone and len(batch.documents) < 2)]
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        queries, documents = self.found.queries.take(batch.queries), self.found.documents.take(batch.documents)
+        vectors = _embed(self.encoder, queries, documents, self.settings.whole)
         # bfloat16 keeps 8 bits: too few for differences of cosines divided by 0.05.
         with torch.autocast(vectors.device.type, enabled=False):
-            left, right = torch.split(vectors.float(), [len(queries), len(documents)])
-            return loss(batch, left, right)
-
-    return holder, of_batch
+            left, right = torch.split(vectors.to(_at_least_float32(vectors)), [len(queries), len(documents)])
+            return self.objective(batch, left, right)
 
 
 def _embed(encoder: SentenceEncoder, queries: Ragged, documents: Ragged, whole: int) -> Tensor:
@@ -263,9 +279,8 @@ def _mixed(
     return share, best
 
 
-def _prefixes(dims: tuple[int, ...], width: int) -> tuple[int, ...]:
-    """The nesting with the full width in it, which must stay good too."""
-    return tuple(sorted({*dims, width})) if dims else ()
+def _at_least_float32(vectors: Tensor) -> torch.dtype:
+    return torch.promote_types(vectors.dtype, torch.float32)
 
 
 def _described(settings: TuneSettings) -> str:
