@@ -182,7 +182,7 @@ class Bert(nn.Module):
         if self.relative is None:
             return None
         at = torch.arange(longest, device=device)
-        bias: Tensor = self.relative(_bucket(at[None, :] - at[:, None]))
+        bias: Tensor = self.relative(bucket(at[None, :] - at[:, None]))
         return bias.permute(2, 0, 1)[None]
 
 
@@ -272,7 +272,7 @@ class _Padded:
         return mixed.transpose(1, 2).reshape(n * longest, *qkv.shape[2:])[self.rows]
 
 
-def _bucket(distance: Tensor) -> Tensor:
+def bucket(distance: Tensor) -> Tensor:
     """MPNet's bucket of each key-minus-query distance: exact below 8 tokens, logarithmic up to 128, then shared."""
     half = _BUCKETS // 2
     exact = half // 2
