@@ -227,6 +227,23 @@ def test_weights_that_have_changed_are_those_that_encode(tiny: SentenceEncoder) 
     np.testing.assert_allclose(tiny.embed(tiny.tokenize(["the cat"])).detach(), after, atol=1e-5)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_training_step_changes_what_encodes_and_the_fingerprint(tiny: SentenceEncoder, fused: bool) -> None:
+    optimizer = torch.optim.AdamW(tiny.module.parameters(), lr=0.01, fused=fused)
+    ragged, seen = tiny.tokenize(["the cat", "a dog"]), set()
+    for between in (False, True):  # also where something is encoded between the gradient and the step
+        tiny.embed(ragged).pow(3).sum().backward()
+        if between:
+            seen.add((tiny.encode(["the"], precision=F32).tobytes(), tiny.fingerprint))
+        optimizer.step()
+        seen.add((tiny.encode(["the"], precision=F32).tobytes(), tiny.fingerprint))
+    vectors, prints = map(set, zip(*seen, strict=True))
+    assert len(vectors) == len(prints) == 2
+    np.testing.assert_allclose(
+        tiny.embed(tiny.tokenize(["the"])).detach(), tiny.encode(["the"], precision=F32), atol=1e-5
+    )
+
+
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer: Tokenizer) -> None:
     bert = Bert(BertSettings("bert", tokenizer.size - 1, 32, 1, 4, 64, 64))
     with pytest.raises(ShapeError, match=r"71 entries, the model 70 words; are both from the same model"):

@@ -138,6 +138,7 @@ class Bert(nn.Module):
         self.relative = nn.Embedding(_BUCKETS, settings.heads) if settings.family == "mpnet" else None
         # Not used by `forward`: next-sentence prediction reads it, and published folders carry it.
         self.pooler = nn.Linear(settings.dims, settings.dims) if settings.pooler else None
+        self.passes = 0  # forward passes with gradient; see `state`
         self.apply(_draw)
 
     def forward(self, ids: Tensor, lengths: Tensor, types: Tensor | None = None) -> Tensor:
@@ -155,6 +156,7 @@ class Bert(nn.Module):
             ShapeError: the lengths do not add up to t, are not positive, or exceed the positions.
         """
         sizes = self._checked(ids, lengths)
+        self.passes += torch.is_grad_enabled()
         device = ids.device
         starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
         place = (torch.arange(len(ids)) - starts + self.settings.first_position).to(device)
@@ -168,6 +170,17 @@ class Bert(nn.Module):
             x = layer(x, attention)
         hidden: Tensor = x
         return hidden
+
+    def state(self) -> tuple[object, ...]:
+        """Changes whenever a weight may have; cheap, for whoever keeps something made of the weights.
+
+        torch counts changes in place, but not those of its fused optimisers (2.13): hence the passes with gradient
+        that come before such a step, and the first norm of each layer for a step that has been waiting since.
+        """
+        counted = tuple((value.data_ptr(), value._version) for value in self.parameters())
+        layers = (layer for layer in self.layers if isinstance(layer, _Layer))
+        sampled = tuple(layer.norm.bias.detach().cpu().numpy().tobytes() for layer in layers)
+        return self.passes, counted, sampled
 
     def _checked(self, ids: Tensor, lengths: Tensor) -> list[int]:
         sizes: list[int] = lengths.tolist()

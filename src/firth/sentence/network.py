@@ -80,8 +80,8 @@ class Network(nn.Module):
         return self.bert.words.weight.device
 
     def state(self) -> object:
-        """Changes whenever a parameter does; cheap."""
-        return tuple((value.data_ptr(), value._version) for value in self.parameters())
+        """Changes whenever a parameter may have; cheap."""
+        return self.bert.state(), tuple((value.data_ptr(), value._version) for value in self.dense.parameters())
 
 
 class Inference:
@@ -134,7 +134,7 @@ class Inference:
 
     def _packed(self, precision: str) -> Transformer:
         """The kernel's copy of the weights, made anew when they have changed."""
-        wanted = (precision, self._network.state())
+        wanted = (precision, self._network.bert.state())
         if self._kernel is None or self._kernel[0] != wanted:
             self._kernel = (wanted, kernel(self._network.bert, precision))
         return self._kernel[1]
