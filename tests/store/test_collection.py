@@ -178,6 +178,8 @@ def test_hybrid_finds_the_rare_word_that_the_vectors_miss(tmp_path: Path) -> Non
         (lambda c: c.upsert([1], [None]), DataError, "text of 1"),
         (lambda c: c.upsert([1], ["\ud800"]), DataError, "surrogate"),
         (lambda c: c.upsert([1], ["x"], [{"a": float("nan")}]), DataError, "payload of 1"),
+        (lambda c: c.upsert(["a\0"], ["x"]), DataError, "NUL"),
+        (lambda c: c.upsert([1], ["x"], [{"a": "\0"}]), DataError, "NUL"),
         (lambda c: c.upsert([1], ["x"], [{"a": {1, 2}}]), DataError, "payload of 1"),
         (lambda c: c.upsert([1, 2], ["x"]), ShapeError, "2 ids and 1 texts"),
         (lambda c: c.upsert([1], ["x"], vectors=np.ones((1, 7))), ShapeError, "expected 32 dimensions, got 7"),

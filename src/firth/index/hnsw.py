@@ -222,6 +222,13 @@ class HNSW:
             if gone > max(REPAIR_LEAST, REPAIR_SHARE * self._graph.count):
                 self.repair(threads=threads)
 
+    def holds(self, keys: KeyList) -> NDArray[np.bool_]:
+        """(n,) True where a vector of this key is in the index."""
+        with self._writer:
+            if self._keys.strings is not None:
+                return np.array([str(key) in self._keys for key in keys], bool)
+            return np.array([i in self._slot_of for i in self._keys.ids(keys).tolist()], bool)
+
     def repair(self, *, threads: int | None = None) -> None:
         """Mend the lists around removed vectors, free their room, and connect whatever lost its way in."""
         with self._writer:

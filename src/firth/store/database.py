@@ -61,7 +61,13 @@ class Database:
             with storage_errors(path):
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 db.executescript("BEGIN;" + TABLES.replace("{tokenize}", tokenize.replace("'", "''")))
-                for name, value in (("format", FORMAT), ("version", 1), ("next_id", 1)):
+                for name, value in (
+                    ("format", FORMAT),
+                    ("version", 1),
+                    ("spaces", 1),
+                    ("next_id", 1),
+                    ("graves_from", 0),
+                ):
                     set_fact(db, name, value)
                 db.execute("COMMIT")
         finally:
@@ -108,6 +114,21 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other thread writes until the block ends; transactions inside of it are the caller's."""
+        with self._lock:
+            yield
+
+    def give_back(self, pages: int | None) -> None:
+        """Return free pages to the file system, at most `pages`; None = all, and empty the write-ahead log."""
+        self._check()
+        with self._lock, storage_errors(self.path):
+            if self._writer is not None:
+                self._writer.execute(f"PRAGMA incremental_vacuum({pages or 0})").fetchall()
+                if pages is None:
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Let go of the file; harmless when called twice."""

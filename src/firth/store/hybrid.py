@@ -6,10 +6,10 @@ in units that cannot be compared; ranks can.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,21 +55,24 @@ class Ranking:
 
 
 def by_words(
-    db: sqlite3.Connection, query: str, limit: int, *, title: float = 1.0, allow: Ids | None = None
+    db: sqlite3.Connection, query: str, limit: int, *, title: float = 1.0, where: tuple[str, list[Any]] | None = None
 ) -> Ranking:
-    """The rows whose title or text holds words of the query, by BM25 (k1 = 1.2, b = 0.75), larger is better."""
+    """The rows whose title or text holds words of the query, by BM25 (k1 = 1.2, b = 0.75), larger is better.
+
+    Args:
+        title: how much more a word in the title counts.
+        where: an SQL condition over `rows` and its values.
+    """
     wanted = " OR ".join(f'"{token}"' for token in dict.fromkeys(tokens(query)[:MOST_TOKENS]))
     if not wanted:
         return Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
-    only, values = (
-        ("", []) if allow is None else ("AND rowid IN (SELECT value FROM json_each(?))", [json.dumps(allow.tolist())])
-    )
+    joined, values = ("", []) if where is None else (f"JOIN rows ON rows.id = words.rowid AND ({where[0]})", where[1])
     found = db.execute(
-        f"SELECT rowid, -bm25(words, ?, 1.0) AS score FROM words WHERE words MATCH ? {only} "
-        "ORDER BY score DESC, rowid LIMIT ?",
-        [title, wanted, *values, limit],
+        f"SELECT words.rowid, -bm25(words, ?, 1.0) AS score FROM words {joined} WHERE words MATCH ? "
+        "ORDER BY score DESC, words.rowid LIMIT ?",
+        [title, *values, wanted, limit],
     ).fetchall()
-    return Ranking(np.array([id_ for id_, _ in found], np.int64), np.array([score for _, score in found], np.float32))
+    return Ranking(np.array([id_ for id_, _ in found], np.int64), np.array([s for _, s in found], np.float32))
 
 
 def fused(
@@ -87,3 +90,25 @@ def fused(
             sources.setdefault(id_, {})[name] = Source(rank, score, weights[name] / (k + rank))
     joined = [(id_, sum(source.share for source in said.values()), said) for id_, said in sources.items()]
     return sorted(joined, key=lambda line: (-line[1], line[0]))
+
+
+def spread(relevance: Vectors, likeness: Vectors, k: int, diversity: float) -> list[int]:
+    """Which k of n candidates to show, in order: near to the query and unlike those already chosen.
+
+    Args:
+        relevance: (n,) similarity to the query.
+        likeness: (n, n) similarity to each other.
+        diversity: 0 = by relevance alone, 1 = by unlikeness alone (after the first).
+
+    Source: maximal marginal relevance, Carbonell and Goldstein 1998, SIGIR; their lambda is 1 - diversity.
+    """
+    left = np.arange(len(relevance))
+    nearest = np.full(len(relevance), -np.inf)  # likeness to the nearest chosen one
+    order: list[int] = []
+    while len(left) and len(order) < k:
+        gain = relevance[left] if not order else (1 - diversity) * relevance[left] - diversity * nearest[left]
+        best = int(left[np.argmax(gain)])
+        order.append(best)
+        left = left[left != best]
+        nearest = np.maximum(nearest, likeness[best])
+    return order

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +16,7 @@ Payload = dict[str, Any]
 
 LARGEST_KEY = 2**63 - 1  # SQLite's integers are signed 64-bit
 LONGEST_KEY = 1024  # characters; a key is an index entry, not a place for text
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON spells it; \\u0000 is a backslash and four letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,9 @@ def checked_key(key: Any) -> Key:
     if isinstance(key, str):
         if not key or len(key) > LONGEST_KEY:
             raise DataError(f"key of {len(key):,} characters: expected 1 to {LONGEST_KEY:,}")
-        _checked_utf8(key, "key")
-        return key
+        if "\0" in key:
+            raise DataError(f"key {key!r}: holds a NUL character, which SQLite cannot look up")
+        return checked_utf8(key, "key")
     if isinstance(key, bool) or not hasattr(key, "__index__"):
         raise DataError(f"key {key!r}: expected an integer or a string, got {type(key).__name__}")
     number = int(key.__index__())
@@ -109,12 +114,37 @@ def checked_text(text: Any, what: str, key: Key) -> str:
     """
     if not isinstance(text, str):
         raise DataError(f"{what} of {key!r}: expected a string, got {type(text).__name__}")
-    _checked_utf8(text, f"{what} of {key!r}")
+    return checked_utf8(text, f"{what} of {key!r}")
+
+
+def checked_payload(payload: Any, key: Key) -> str:
+    """The payload as the JSON that is stored.
+
+    Raises:
+        DataError: not an object, or holds what JSON cannot; names the key.
+    """
+    if payload is None:
+        return "{}"
+    if not isinstance(payload, Mapping):
+        raise DataError(f"payload of {key!r}: expected a dict, got {type(payload).__name__}")
+    try:
+        text = json.dumps(dict(payload), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"payload of {key!r} is not JSON: {error}") from error
+    if _NUL.search(text):
+        raise DataError(f"payload of {key!r}: holds a NUL character, which no filter could find; take it out")
     return text
 
 
-def _checked_utf8(text: str, what: str) -> None:
+def checked_utf8(text: str, what: str) -> str:
+    """`text`, if UTF-8 can hold it.
+
+    Raises:
+        DataError: it cannot.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{what}: character {error.start} is half a surrogate pair, which UTF-8 cannot hold") from error
+    return text

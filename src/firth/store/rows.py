@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firth.arrays import Ids
-from firth.errors import DataError
 from firth.store.database import fact, set_fact
-from firth.store.records import Key, Payload
+from firth.store.fields import keep_entries
+from firth.store.records import Key, Payload, checked_payload
 
 AT_ONCE = 10_000  # ids in one statement's parameter
 
@@ -31,21 +31,33 @@ def put(
     db: sqlite3.Connection, keys: Sequence[Key], texts: Sequence[str], titles: Sequence[str], payloads: Sequence[str]
 ) -> int:
     """Insert rows under fresh ids, in order, burying the rows that had these keys; the first id given out."""
-    remove(db, keys)
+    where, values = with_keys(keys)
+    db.execute(f"DELETE FROM rows WHERE {where}", values)
     first = int(fact(db, "next_id"))
     db.executemany(
         "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
         zip(range(first, first + len(keys)), keys, texts, titles, payloads, strict=True),
     )
     set_fact(db, "next_id", first + len(keys))
+    keep_entries(db, "rows.id BETWEEN ? AND ?", (first, first + len(keys) - 1))
     return first
 
 
-def remove(db: sqlite3.Connection, keys: Sequence[Key]) -> int:
-    """Bury the rows with these keys; how many there were."""
-    # json_each keeps 1 and "1" apart; the column has no affinity that would mix them.
-    done = db.execute("DELETE FROM rows WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(keys),))
-    return done.rowcount
+def set_payload(db: sqlite3.Connection, payload: Payload, where: str, values: Sequence[Any], *, replace: bool) -> int:
+    """Set the fields of `payload` in the payloads of the rows that satisfy `where`; how many there were.
+
+    Raises:
+        DataError: it is not JSON.
+    """
+    found = db.execute(f"SELECT id, key, payload FROM rows WHERE {where}", values).fetchall()
+    changed = [
+        (checked_payload(payload if replace else {**json.loads(old), **payload}, key), id_) for id_, key, old in found
+    ]
+    db.executemany("UPDATE rows SET payload = ? WHERE id = ?", changed)
+    ids = json.dumps([id_ for _, id_ in changed])
+    db.execute("DELETE FROM entries WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    keep_entries(db, "rows.id IN (SELECT value FROM json_each(?))", (ids,))
+    return len(changed)
 
 
 def by_ids(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Row]:
@@ -76,31 +88,25 @@ def count(db: sqlite3.Connection, where: str = "true", values: Sequence[Any] = (
     return int(db.execute(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()[0])
 
 
-def ids_where(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> Ids:
-    """(n,) int64 ascending, the ids of the rows that satisfy `where`."""
-    # One long string parsed by NumPy is 4x faster than a million one-element tuples.
-    (text,) = db.execute(f"SELECT group_concat(id) FROM rows WHERE {where}", values).fetchone()
-    ids = np.array([], np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
-    ids.sort()
-    return ids
+def column(db: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -> Ids:
+    """(n,) int64, or (n, 2) for two columns, of "a FROM …" or "a, b FROM …"; in no certain order."""
+    names, rest = statement.split(" FROM ", 1)
+    width = names.count(",") + 1
+    joined = names.replace(",", " || ',' ||")
+    # One long string parsed by NumPy is 4x faster than a million tuples.
+    (text,) = db.execute(f"SELECT group_concat({joined}) FROM {rest}", values).fetchone()
+    numbers = np.empty(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
+    return numbers.reshape(-1, width) if width > 1 else numbers
 
 
-def payload_json(payload: Any, key: Key) -> str:
-    """A payload as it is stored.
+def with_keys(keys: Sequence[Key]) -> tuple[str, list[Any]]:
+    """The condition that a row's key is one of `keys`, and its value; 1 and "1" stay two keys."""
+    return "rows.key IN (SELECT value FROM json_each(?))", [json.dumps(list(keys))]
 
-    Raises:
-        DataError: not an object, or holds what JSON cannot; names the key.
-    """
-    if payload is None:
-        return "{}"
-    if not isinstance(payload, dict):
-        raise DataError(f"payload of {key!r}: expected a dict, got {type(payload).__name__}")
-    try:
-        text = json.dumps(payload, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"payload of {key!r} is not JSON: {error}") from error
-    return text
+
+def with_ids(ids: Iterable[int]) -> tuple[str, list[Any]]:
+    """The condition that a row's id is one of `ids`, and its value."""
+    return "rows.id IN (SELECT value FROM json_each(?))", [json.dumps([int(id_) for id_ in ids])]
 
 
 def _rows(db: sqlite3.Connection, where: str, wanted: list[Any]) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
     facts     name, value           format, counters, settings
     rows      id, key, text, title, payload
-    spaces    one set of vectors a line: name, width, metric, whose model, which file, which index
+    spaces    one set of vectors a line: name, width, metric, whose model, which index
     slots     (space, id) -> slot in the space's vector file
     graves    ids that are gone, so that an index that still holds them can be told
     entries   (field, value, id) of the declared payload fields
@@ -33,7 +33,7 @@ CACHE = 32 << 10  # KiB of pages a connection may keep
 WAL_LIMIT = 64 << 20  # bytes the write-ahead log is cut back to after a checkpoint
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, which keep the key 1 apart from the key "1"
 
-Metric = Literal["cosine", "dot", "euclidean"]
+Metric = Literal["cosine", "dot", "euclid"]
 Embeds = Literal["full", "title", "text"]
 
 
@@ -45,7 +45,7 @@ class IndexSettings:
         m: neighbours a node of the graph; more finds better, costs 8 bytes each and build time.
         ef_construction: candidates looked at while building.
         recall: what a search aims at when it says neither `ef` nor `recall`.
-        threads: for building.
+        threads: for building, and for searches of many queries at once.
         exact_below: rows; a smaller collection is scanned, which is exact and fast enough (10,000 x 384 in about 1 ms).
         seed: for the levels of the graph.
     """
@@ -72,23 +72,25 @@ class VectorSettings:
 
     Attributes:
         dims: width of the stored rows.
-        metric: "cosine" (rows are brought to length one), "dot", or "euclidean" (score = minus the distance).
-        codec: how the index codes them, for instance "sq8"; None = float32.
+        metric: "cosine" (rows are brought to length one), "dot", or "euclid" (score = minus the squared distance).
+        codec: what the walk through the graph compares: "sq8" = one byte a dimension, None = float32.
         embeds: which text the collection's encoder embeds for it; None = the caller brings the vectors.
         index: how the index is built.
     """
 
     dims: int
     metric: Metric = "cosine"
-    codec: str | None = "sq8"
+    codec: Literal["sq8"] | None = "sq8"
     embeds: Embeds | None = None
     index: IndexSettings = field(default_factory=IndexSettings)
 
     def __post_init__(self) -> None:
         if not 1 <= self.dims <= 65_536:
             raise SettingsError(f"dims={self.dims}: expected 1 to 65,536")
-        if self.metric not in ("cosine", "dot", "euclidean"):
-            raise SettingsError(f"metric={self.metric!r}: expected cosine, dot or euclidean")
+        if self.metric not in ("cosine", "dot", "euclid"):
+            raise SettingsError(f"metric={self.metric!r}: expected cosine, dot or euclid")
+        if self.codec not in ("sq8", None):
+            raise SettingsError(f"codec={self.codec!r}: expected 'sq8' or None")
         if self.embeds not in (None, "full", "title", "text"):
             raise SettingsError(f"embeds={self.embeds!r}: expected full, title, text or None")
 
@@ -99,14 +101,14 @@ CREATE TABLE rows(
     id INTEGER PRIMARY KEY, key ANY NOT NULL UNIQUE, text TEXT NOT NULL, title TEXT NOT NULL, payload TEXT NOT NULL
 ) STRICT;
 CREATE TABLE spaces(
-    space INTEGER PRIMARY KEY,
+    space INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
     state TEXT NOT NULL,        -- live, growing (being filled by a new model), retired (kept for a roll back)
     settings TEXT NOT NULL,     -- JSON of VectorSettings
     fingerprint TEXT,           -- of the encoder; NULL = brought by the caller, nobody said which
-    file TEXT NOT NULL,         -- of the vectors, relative to the collection
-    used INTEGER NOT NULL,      -- slots ever given out in that file
-    index_file TEXT,            -- derived, relative; NULL = none yet
+    used INTEGER NOT NULL DEFAULT 0,         -- slots ever given out
+    moves INTEGER NOT NULL DEFAULT 0,        -- times that slots of living ids were moved
+    index_file TEXT,            -- derived, in index/; NULL = none yet
     index_high INTEGER NOT NULL DEFAULT 0,   -- the index holds the ids up to this one
     index_grave INTEGER NOT NULL DEFAULT 0   -- and knows of the graves up to this one
 ) STRICT;
@@ -114,7 +116,9 @@ CREATE TABLE slots(
     space INTEGER NOT NULL, id INTEGER NOT NULL, slot INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (space, id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE graves(grave INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL) STRICT;
-CREATE TABLE fields(field INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, kind TEXT NOT NULL) STRICT;
+CREATE TABLE fields(
+    field INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, kind TEXT NOT NULL, UNIQUE (path, kind)
+) STRICT;
 CREATE TABLE entries(
     field INTEGER NOT NULL, value ANY NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (field, value, id)
 ) STRICT, WITHOUT ROWID;

@@ -92,12 +92,14 @@ def _conditions(key: str, value: Any, at: str) -> list[Any]:
 def _in(key: str, values: Any, at: str) -> list[Any]:
     if not isinstance(values, list | tuple):
         raise FilterError(f"{at}: expected a list, got {values!r}")
-    flags = [_match(key, value, at) for value in values if isinstance(value, bool)]
-    rest = [value for value in values if not isinstance(value, bool)]
-    return [*flags, {"key": key, "match": {"any": rest}}]
+    texts = [value for value in values if isinstance(value, str)]
+    rest = [_match(key, value, at) for value in values if not isinstance(value, str)]
+    return [{"key": key, "match": {"any": texts}}, *rest]
 
 
 def _match(key: str, value: Any, at: str) -> dict[str, Any]:
     if not isinstance(value, str | int | float):
         raise FilterError(f"{at}: expected a string, a number, a boolean or operators, got {value!r}")
-    return {"key": key, "match": {"value": value}}
+    if isinstance(value, bool | str):
+        return {"key": key, "match": {"value": value}}
+    return {"key": key, "range": {"gte": value, "lte": value}}  # in Mongo 1 equals 1.0; Qdrant's match keeps them apart
