@@ -37,7 +37,9 @@ asan tsan: $(VENV)/.ready
 	PYTHON=$(BIN)/python tests/sanitize.sh $@
 
 docs: $(VENV)/.ready
-	$(BIN)/python docs/check.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[all,docs]"
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "read build/docs/index.html"
 
 clean:
 	rm -rf build demo-out .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

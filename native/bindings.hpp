@@ -69,5 +69,6 @@ void bind_index(nb::module_ &m);
 void bind_runs(nb::module_ &m);
 void bind_scores(nb::module_ &m);
 void bind_transformer(nb::module_ &m);
+void bind_wordpiece(nb::module_ &m);
 
 }  // namespace firth

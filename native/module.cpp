@@ -8,4 +8,5 @@ NB_MODULE(FIRTH_MODULE, m) {
     firth::bind_runs(m);
     firth::bind_scores(m);
     firth::bind_transformer(m);
+    firth::bind_wordpiece(m);
 }

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import sys
 import typing
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -27,13 +27,15 @@ COMMANDS = {
     "search": "Ask a built folder a question.",
     "eval": "Measure a model or a built folder on a test set.",
     "encode": "Turn documents into a folder of vectors.",
-    "index": "Build an index from vectors, or look into one.",
     "mine": "Find hard negatives for a domain's training pairs.",
     "tune": "Fine-tune a model on a domain's pairs.",
     "demo": "The whole way on SciFact, in minutes.",
     "doctor": "What this installation can do, what is missing.",
 }
-GROUPS = {"words": "Word vectors: train, eval, similar, analogy."}
+GROUPS = {
+    "index": "Build an index from vectors, search it, look into it.",
+    "words": "Word vectors: train, eval, similar, analogy.",
+}
 INTERRUPTED = 130
 AS_JSON = typer.Option("--json", help="Print the result as JSON on stdout; progress stays on stderr.")
 CONFIG = typer.Option("--config", help="TOML file of settings; flags win over it.")
@@ -45,8 +47,7 @@ def main() -> None:
     app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(help="The best, cheapest vector search over one domain's documents, with proof.")(_root)
     for name, summary in COMMANDS.items():
-        command = _command(import_module(f"firth.recipes.{name}")) if name == wanted else _listed
-        app.command(name, help=summary)(command)
+        app.command(name, help=summary)(_of_recipe(name) if name == wanted else _listed)
     for name, summary in GROUPS.items():
         group = import_module(f"firth.recipes.{name}").app if name == wanted else typer.Typer()
         if name != wanted:
@@ -72,18 +73,22 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
     """The group itself does nothing."""
 
 
-def _command(recipe: ModuleType) -> Callable[..., None]:
-    """A function whose parameters are the recipe's settings, for typer to read the flags from."""
-    fields = dataclasses.fields(recipe.Settings)
-    hints = typing.get_type_hints(recipe.Settings, include_extras=True)
+def _of_recipe(name: str) -> Callable[..., None]:
+    recipe = import_module(f"firth.recipes.{name}")
+    return command(recipe.Settings, recipe.run, recipe.show)
 
-    def command(**values: Any) -> None:
+
+def command(settings: Any, run: Callable[[Any], Any], show: Callable[[Any, Any], None]) -> Callable[..., None]:
+    """A function whose parameters are the fields of a settings dataclass, for typer to read the flags from."""
+    fields = dataclasses.fields(settings)
+    hints = typing.get_type_hints(settings, include_extras=True)
+
+    def told(**values: Any) -> None:
         as_json, config = values.pop("json"), values.pop("config")
         with reporting():
             if config is not None:
                 values |= _from_toml(config, values, {field.name: field for field in fields}, hints)
-            result = recipe.run(recipe.Settings(**values))
-            present(result, recipe.show, as_json=as_json)
+            present(run(settings(**values)), show, as_json=as_json)
 
     parameters = [_parameter(field, hints[field.name]) for field in fields]
     for name, default, hint in (
@@ -91,9 +96,9 @@ def _command(recipe: ModuleType) -> Callable[..., None]:
         ("config", None, Annotated[Path | None, CONFIG]),
     ):
         parameters.append(_keyword(name, default, hint))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+    told.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return told
 
 
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
@@ -164,6 +169,9 @@ class reporting:  # noqa: N801 - reads as a statement: with reporting(): ...
         if isinstance(error, FirthError):
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
+        if isinstance(error, BrokenPipeError):  # whoever read our output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         if isinstance(error, OSError):
             print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
             raise typer.Exit(1) from None
@@ -174,7 +182,7 @@ def present(result: Any, show: Callable[[Any, Any], None], *, as_json: bool) -> 
     if as_json:
         import json
 
-        print(json.dumps(result.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(result.as_json(), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
     else:
         from rich.console import Console
 

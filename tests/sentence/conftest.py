@@ -36,7 +36,8 @@ def make(tokenizer: Tokenizer) -> Callable[..., SentenceEncoder]:
 
     def encoder(family: str = "bert", **settings: object) -> SentenceEncoder:
         torch.manual_seed(0)
-        first, types = (2, 0) if family == "mpnet" else (0, 2)
+        first = 2 if family in ("mpnet", "roberta") else 0
+        types = 0 if family in ("mpnet", "distilbert") else 2
         shape = BertSettings(family, tokenizer.size, 32, 2, 4, 64, 64, first, types)
         bert = Bert(shape).eval()
         with torch.no_grad():

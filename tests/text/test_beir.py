@@ -236,6 +236,17 @@ def test_saving_over_another_split_or_anything_else_is_refused(beir: Write) -> N
     assert read(folder).missing == []
 
 
+def test_a_domain_describes_itself(beir: Write) -> None:
+    folder = beir(train=None)
+    assert read(folder).describe().splitlines() == [
+        f"beir: {folder}",
+        "documents   3",
+        "queries     2",
+        "judgements  test: 1 queries, 2 judged",
+        "pairs       none",
+    ]
+
+
 def test_scifact_reads_as_published(data: Path) -> None:
     domain = read(data / "retrieval" / "scifact")
     assert len(domain.documents) == 5183

@@ -138,6 +138,7 @@ class Bert(nn.Module):
         self.relative = nn.Embedding(_BUCKETS, settings.heads) if settings.family == "mpnet" else None
         # Not used by `forward`: next-sentence prediction reads it, and published folders carry it.
         self.pooler = nn.Linear(settings.dims, settings.dims) if settings.pooler else None
+        self.passes = 0  # forward passes with gradient; see `state`
         self.apply(_draw)
 
     def forward(self, ids: Tensor, lengths: Tensor, types: Tensor | None = None) -> Tensor:
@@ -155,6 +156,7 @@ class Bert(nn.Module):
             ShapeError: the lengths do not add up to t, are not positive, or exceed the positions.
         """
         sizes = self._checked(ids, lengths)
+        self.passes += torch.is_grad_enabled()
         device = ids.device
         starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
         place = (torch.arange(len(ids)) - starts + self.settings.first_position).to(device)
@@ -169,6 +171,17 @@ class Bert(nn.Module):
         hidden: Tensor = x
         return hidden
 
+    def state(self) -> tuple[object, ...]:
+        """Changes whenever a weight may have; cheap, for whoever keeps something made of the weights.
+
+        torch counts changes in place, but not those of its fused optimisers (2.13): hence the passes with gradient
+        that come before such a step, and the first norm of each layer for a step that has been waiting since.
+        """
+        counted = tuple((value.data_ptr(), value._version) for value in self.parameters())
+        layers = (layer for layer in self.layers if isinstance(layer, _Layer))
+        sampled = tuple(layer.norm.bias.detach().cpu().numpy().tobytes() for layer in layers)
+        return self.passes, counted, sampled
+
     def _checked(self, ids: Tensor, lengths: Tensor) -> list[int]:
         sizes: list[int] = lengths.tolist()
         if sum(sizes) != len(ids) or min(sizes, default=1) < 1:
@@ -182,7 +195,7 @@ class Bert(nn.Module):
         if self.relative is None:
             return None
         at = torch.arange(longest, device=device)
-        bias: Tensor = self.relative(_bucket(at[None, :] - at[:, None]))
+        bias: Tensor = self.relative(bucket(at[None, :] - at[:, None]))
         return bias.permute(2, 0, 1)[None]
 
 
@@ -272,7 +285,7 @@ class _Padded:
         return mixed.transpose(1, 2).reshape(n * longest, *qkv.shape[2:])[self.rows]
 
 
-def _bucket(distance: Tensor) -> Tensor:
+def bucket(distance: Tensor) -> Tensor:
     """MPNet's bucket of each key-minus-query distance: exact below 8 tokens, logarithmic up to 128, then shared."""
     half = _BUCKETS // 2
     exact = half // 2

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Self
@@ -26,12 +27,16 @@ class Stages:
     """The stages of one output folder, which nobody else may build into meanwhile: with Stages(out, say) as stages.
 
     `run(name, inputs, work)` returns what `work(folder)` returned, now or in an earlier run with equal inputs.
+
+    Attributes:
+        seconds: what each stage took, when it was run.
     """
 
     def __init__(self, out: Path, say: Callable[[str], None]) -> None:
         self.out = out
         self.folder = out / ".build"
         self.digest = ""
+        self.seconds: dict[str, float] = {}
         self._say = say
         _check_layout(out)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +64,7 @@ class Stages:
             earlier = files.read_json(done)
             if earlier.get("digest") == self.digest:
                 self._say(f"{name}: done before")
+                self.seconds[name] = earlier["seconds"]
                 result: dict[str, Any] = earlier["result"]
                 return result
             done.unlink()
@@ -66,8 +72,12 @@ class Stages:
             shutil.rmtree(folder, ignore_errors=True)
         files.write_text(started, self.digest)
         folder.mkdir(parents=True, exist_ok=True)
+        start = time.monotonic()
         result = work(folder)
-        files.write_json(done, {"digest": self.digest, "inputs": inputs, "result": result})
+        self.seconds[name] = round(time.monotonic() - start, 3)
+        files.write_json(
+            done, {"digest": self.digest, "inputs": inputs, "result": result, "seconds": self.seconds[name]}
+        )
         started.unlink()
         return result
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from firth import kernels
 from firth.arrays import Ids, Vectors, unit
 from firth.contextual.bert import Bert
 from firth.contextual.weights import load_bert, save_bert
@@ -29,16 +27,12 @@ from firth.files import write_folder
 from firth.progress import Progress, bar, silent
 from firth.sentence.dense import Dense
 from firth.sentence.folder import EncoderSettings, Layout, read_layout, write_layout
-from firth.sentence.pool import pool
+from firth.sentence.network import Inference, Network
 from firth.text.records import Ragged
 from firth.text.tokenizer import Tokenizer
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-BUDGET = 4096  # tokens a batch: its widest layer, 25 MB at MiniLM's size, stays near the last cache level
 BLOCK = 4096  # texts tokenised and sorted by length at once; more would only cost memory
 _KINDS = {"document": ("document", "passage", "corpus")}  # names under which published models keep this prompt
-
-Forward = Callable[[Ragged, int], Vectors]  # rows of ids, prompt tokens to leave out -> (n, width) float32
 
 
 class CutWarning(UserWarning):
@@ -92,9 +86,9 @@ class SentenceEncoder:
             ShapeError: the tokenizer has more entries than the model has words, or layers do not fit together.
         """
         self.settings = settings or EncoderSettings()
-        self.module = _Module(bert, self.settings.pooling.modes, dense).eval()
+        self.module = Network(bert, self.settings.pooling.modes, dense).eval()
+        self._inference = Inference(self.module)
         self.tokenizer = tokenizer
-        self._dense = tuple(dense)
         self._layout = layout
         self._told: set[str] = set()
         self._fingerprint: tuple[object, str] | None = None
@@ -119,10 +113,10 @@ class SentenceEncoder:
     def save(self, folder: Path | str) -> None:
         """Write a folder that firth and sentence-transformers read; an old one is replaced in one step."""
         files = {} if self._layout is None else self._layout.tokenizer_files
-        names = tuple(Path(f"{2 + i}_Dense") for i in range(len(self._dense)))
+        names = tuple(Path(f"{2 + i}_Dense") for i in range(len(self.module.dense)))
         with write_folder(folder) as place:
             save_bert(self.module.bert, place)
-            for name, layer in zip(names, self._dense, strict=True):
+            for name, layer in zip(names, self.module.steps, strict=True):
                 layer.save(place / name)
             self.tokenizer.save(place / "tokenizer.json")
             layout = Layout(self.settings, place, names, files)
@@ -159,12 +153,12 @@ class SentenceEncoder:
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.module.parameters()).device
+        return self.module.device
 
     @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of all that decides the vectors: weights, tokenizer, pooling, prompts, longest text."""
-        state = self._state()
+        state = (self.module.state(), repr(self.settings))
         if self._fingerprint is None or self._fingerprint[0] != state:
             digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
             digest.update(repr((replace(self.settings, trained_dims=()), self.max_tokens)).encode())
@@ -192,7 +186,7 @@ class SentenceEncoder:
             ragged: of `tokenize`.
             kind: as given to `tokenize`; matters only to a model that leaves its prompt out of the pooling.
         """
-        return F.normalize(self._pooled(ragged, self._skip(kind)), dim=1)
+        return F.normalize(self.module.pooled(ragged, self._skip(kind)), dim=1)
 
     def encode(
         self,
@@ -239,43 +233,21 @@ class SentenceEncoder:
         if isinstance(texts, str):
             raise SettingsError("texts: expected a list of texts, got one string; write [text]")
         width = self._width(dims)
-        forward, skip = self._forward(precision), self._skip(kind)
+        forward, budget = self._inference.forward(precision, self._skip(kind))
         out = np.empty((len(texts), width), np.float32)
         cut = np.zeros(len(texts), np.int64)
         done = 0
         for start in range(0, len(texts), BLOCK):
             ragged = self.tokenize(texts[start : start + BLOCK], kind)
             cut[start : start + BLOCK] = ragged.cut
-            for rows in batches(ragged.lengths, BUDGET):
-                out[start + rows] = unit(forward(ragged.take(rows), skip)[:, :width])
+            for rows in batches(ragged.lengths, budget):
+                out[start + rows] = unit(forward(ragged.take(rows))[:, :width])
                 done += len(rows)
                 progress(done, len(texts))
         rows = np.flatnonzero(cut)
         encoded = Encoded(out, Cut(len(rows), int(cut.sum()), rows))
         self._tell(encoded.cut, len(texts))
         return encoded
-
-    def _forward(self, precision: str) -> Forward:
-        """What computes the pooled vectors of a batch, by precision and device."""
-        if precision not in PRECISIONS:
-            raise SettingsError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
-        native = self.device.type != "cpu" or "v4" in kernels.levels()  # v4 is the CPU level with AVX512_BF16
-        half = precision == "bfloat16" or (precision == "auto" and native)
-
-        def forward(ragged: Ragged, skip: int) -> Vectors:
-            with _evaluating(self.module), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                vectors: Vectors = self._pooled(ragged, skip).float().cpu().numpy()
-            return vectors
-
-        return forward
-
-    def _pooled(self, ragged: Ragged, skip: int) -> Tensor:
-        """(n, width) vectors before they are brought to length one; neighbours of equal length share a step."""
-        order = np.argsort(ragged.lengths, kind="stable")
-        ordered = ragged.take(order)
-        ids = torch.from_numpy(ordered.ids).to(self.device)
-        found: Tensor = self.module(ids, torch.from_numpy(ordered.lengths), skip)
-        return found[torch.from_numpy(np.argsort(order, kind="stable")).to(found.device)]
 
     def _prompt(self, kind: str | None) -> str:
         prompts = self.settings.prompts
@@ -317,36 +289,9 @@ class SentenceEncoder:
             self._told.add(what)
             warnings.warn(message, category, stacklevel=5)  # the line that called encode
 
-    def _state(self) -> object:
-        """Changes whenever a parameter does; cheap."""
-        parameters = ((value.data_ptr(), value._version) for value in self.module.state_dict(keep_vars=True).values())
-        return (tuple(parameters), self.settings.max_tokens, repr(self.settings))
-
     @property
     def _pad(self) -> str | None:
         return None if self.tokenizer.pad is None else self.tokenizer.tokens([self.tokenizer.pad])[0]
-
-
-class _Module(nn.Module):
-    """Transformer, pooling and linear layers: every parameter of the encoder."""
-
-    def __init__(self, bert: Bert, modes: tuple[str, ...], dense: Sequence[Dense]) -> None:
-        super().__init__()
-        self.bert = bert
-        self.modes = modes
-        self.dense = nn.ModuleList(dense)
-        self.width = bert.settings.dims * len(modes)
-        for layer in dense:
-            if layer.linear.in_features != self.width:
-                raise ShapeError(f"a Dense layer takes {layer.linear.in_features} values, the step before {self.width}")
-            self.width = layer.linear.out_features
-
-    def forward(self, ids: Tensor, lengths: Tensor, skip: int = 0) -> Tensor:
-        """(n, width) vectors of any length."""
-        vectors = pool(self.bert(ids, lengths), lengths, self.modes, skip=skip)
-        for layer in self.dense:
-            vectors = layer(vectors)
-        return vectors
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -363,15 +308,3 @@ def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int6
         tokens += int(lengths[row])
     if start < len(order):
         yield order[start:]
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """No gradient and no dropout inside; the module's mode is as it was behind."""
-    training = module.training
-    try:
-        with torch.inference_mode():
-            module.eval()
-            yield
-    finally:
-        module.train(training)

@@ -1,8 +1,10 @@
 """text: str -> ids. What firth reads, how it is cut into chunks, and how it becomes token ids.
 
-    records    Document, Pair, Judgements, Ragged          testset   TestSet: what a model is measured on
-    read       a path -> Domain, whatever the path holds   chunks    long texts -> overlapping chunks with offsets
-    lines      bytes -> checked lines                      tokenizer texts -> Ragged ids, counted where cut
+    read       a path -> Domain, whatever it holds     records    Document, Pair, Judgements, Ragged
+    domain     streaming documents and the rest        testset    TestSet: what a model is measured on
+    tokenizer  texts -> Ragged ids, cut and counted    chunks     long texts -> overlapping chunks with offsets
 
-One reader a format: beir, table (JSONL, CSV, TSV, Parquet and their column names), qrels (TREC), files.
+Readers, one file a format: beir, qrels (TREC), jsonl, delimited (CSV, TSV), parquet, questions (LlamaIndex), extract
+(.txt .md .html .docx .pdf). What they share: lines (bytes to checked lines), fields (names of columns), table and
+tables (files of rows), folder (files to chunks), judged, settings. docs/data.md shows each format by example.
 """

@@ -149,6 +149,22 @@ class Domain:
     path: Path
     notes: list[str] = field(default_factory=list)
 
+    def describe(self) -> str:
+        """What was found, a line a thing: for a person who wants to know what firth made of a path."""
+        splits = "; ".join(
+            f"{name}: {len(split):,} queries, {sum(map(len, split.values())):,} judged"
+            for name, split in sorted(self.judgements.items())
+        )
+        count = self.documents.count
+        found = {
+            "documents": "not counted" if count is None else f"{count:,}" if count else "",
+            "queries": f"{len(self.queries):,}" if self.queries else "",
+            "judgements": splits,
+            "pairs": "from the judgements of train" if isinstance(self.pairs, JudgedPairs) else "from the files",
+        }
+        lines = [f"{name:<11} {'none' if name in self.missing else said}" for name, said in found.items()]
+        return "\n".join([f"{self.kind}: {self.path}", *lines, *self.notes])
+
     def testset(self, split: str = "test") -> TestSet:
         """The documents, and the queries that `split` judges, held in memory.
 

@@ -1,8 +1,9 @@
 """Texts to token ids by a model's own tokenizer.json, packed without padding, with what was cut counted.
 
-The Rust `tokenizers` library (Apache-2.0) does the splitting; its ids equal transformers'. Where we differ: its own
-truncation is a setting that every thread shares ("Already borrowed" in a server) and that hides how much it cut, so it
-stays off and rows are cut here. Where the library is absent, `Words` counts words, which is enough to cut chunks.
+The Rust `tokenizers` library (Apache-2.0) knows every kind of tokenizer; BERT's own kind goes through firth's kernel
+(wordpiece.py), with the same ids. Where we differ: the library's truncation is a setting that every thread shares
+("Already borrowed" in a server) and does not say how much it cut, so it stays off and rows are cut here. Where the
+library is absent, `Words` counts words, which is enough to cut chunks.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.arrays import Ids
 from firth.errors import FormatError, MissingExtraError, SettingsError
+from firth.files import write_text
 from firth.text.records import Ragged
+from firth.text.wordpiece import native_wordpiece
 
-SLICE = 512  # texts handed to the library at once: bounds its memory (about 150 bytes a token), feeds all its threads
+SLICE = 1 << 18  # characters tokenised at once: bounds the library's memory, about 150 bytes a token
 PIECE = 1 << 18  # characters; a longer text is tokenised in pieces that end at a space, so that it cannot fill memory
 
 
@@ -51,6 +55,7 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        self._engine = native_wordpiece(backend) or _Library(backend)
         self.prefix, self.suffix = _template(backend)
         self.size: int = backend.get_vocab_size()
         self.pad = self._special("[PAD]", "<pad>")
@@ -74,16 +79,14 @@ class Tokenizer:
         if not file.is_file():
             raise FormatError(f"no tokenizer.json here; was the whole model folder copied? ({file})", path=path)
         try:
-            return Tokenizer(library.Tokenizer.from_file(str(file)))
+            backend = library.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for every fault of the file
-            raise FormatError(
-                f"not a tokenizer that tokenizers {library.__version__} reads: {error}", path=file
-            ) from error
+            message = f"not a tokenizer that tokenizers {library.__version__} reads: {error}"
+            raise FormatError(message, path=file) from error
+        return Tokenizer(backend)
 
     def save(self, path: Path | str) -> None:
         """Write tokenizer.json, whole or not at all; a folder gets one of that name."""
-        from firth.files import write_text
-
         path = Path(path)
         write_text(path / "tokenizer.json" if path.is_dir() else path, self._backend.to_str(pretty=True))
 
@@ -105,33 +108,21 @@ class Tokenizer:
         if max_tokens is not None and max_tokens <= special:
             raise SettingsError(f"max_tokens={max_tokens}: the {special} special tokens alone need that; raise it")
         room = max_tokens - special if max_tokens is not None else None
-        ids = array("i")
-        lengths = array("q")
-        cut = array("q")
-        prefix, suffix = array("i", self.prefix), array("i", self.suffix)
-        for row, tokens in self._rows(texts, room):
-            ids.extend(prefix)
-            ids.fromlist(row)
-            ids.extend(suffix)
-            lengths.append(len(row) + special)
-            cut.append(tokens - len(row))
-        offsets = np.zeros(len(texts) + 1, np.int64)
-        np.cumsum(np.frombuffer(lengths, np.int64), out=offsets[1:])
-        return Ragged(np.frombuffer(ids, np.int32), offsets, np.frombuffer(cut, np.int64))
+        parts = [self._packed(ids, offsets, room) for ids, offsets in self._bodies(texts)]
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def count(self, texts: Sequence[str]) -> Ids:
         """(n,) tokens in each text, special tokens not counted, nothing cut."""
-        return np.fromiter((tokens for _, tokens in self._rows(texts, 0)), np.int64, len(texts))
+        return np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for _, offsets in self._bodies(texts))])
 
     def spans(self, text: str) -> NDArray[np.int64]:
         """(t, 2) int64 start and end of each token in the text, in characters."""
-        found = []
+        found = [np.zeros((0, 2), np.int64)]
         start = 0
         for piece in _pieces(text):
-            spans = np.array(self._backend.encode(piece, add_special_tokens=False).offsets, np.int64).reshape(-1, 2)
-            found.append(spans + start)
+            found.append(self._engine.spans(piece) + start)
             start += len(piece)
-        return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+        return np.concatenate(found)
 
     def tokens(self, ids: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """The vocabulary's spelling of each id, for instance "##ing"."""
@@ -147,43 +138,67 @@ class Tokenizer:
         found: int | None = self._backend.token_to_id(token)
         return found
 
-    def _rows(self, texts: Sequence[str], room: int | None) -> Iterator[tuple[list[int], int]]:
-        """For each text the first `room` ids without special ones, and how many there are in all."""
-        for start in range(0, len(texts), SLICE):
-            batch = list(texts[start : start + SLICE])
-            if isinstance(texts, str) or not all(isinstance(text, str) for text in batch):
-                raise SettingsError(f"texts: {_unfit(batch) or 'one str was passed; put it into a list'}")
-            if max(map(len, batch)) > PIECE:
-                yield from (self._long_row(text, room) for text in batch)
-                continue
-            for encoding in self._encode(batch):
-                tokens = len(encoding)
-                yield self._fitting(encoding.ids, room) if room != 0 else [], tokens
+    def _bodies(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int32], Ids]]:
+        """Ids without special tokens and where each text's begin, a slice of the texts at a time."""
+        pieces: list[str] = []
+        firsts = [0]  # the first piece of each text, and one past the last
+        waiting = 0
+        _check(texts)
+        for text in texts:
+            if len(text) <= PIECE:
+                pieces.append(text)
+            else:
+                pieces.extend(_pieces(text))
+            firsts.append(len(pieces))
+            waiting += len(text)
+            if waiting >= SLICE:
+                ids, offsets = self._engine.rows(pieces)
+                yield ids, offsets[firsts]
+                pieces, firsts, waiting = [], [0], 0
+        if len(firsts) > 1:
+            ids, offsets = self._engine.rows(pieces)
+            yield ids, offsets[firsts]
 
-    def _long_row(self, text: str, room: int | None) -> tuple[list[int], int]:
-        row: list[int] = []
-        tokens = 0
-        for piece in _pieces(text):
-            encoding = self._encode([piece])[0]
-            tokens += len(encoding)
-            if room is None or self._cut_left or len(row) < room:
-                row = self._fitting(row + encoding.ids, room)
-        return row, tokens
-
-    def _fitting(self, row: list[int], room: int | None) -> list[int]:
-        if room is None or len(row) <= room:
-            return row
-        return row[-room:] if self._cut_left else row[:room]
-
-    def _encode(self, batch: list[str]) -> list[Any]:
-        try:
-            encodings: list[Any] = self._backend.encode_batch_fast(batch, add_special_tokens=False)
-        except (TypeError, UnicodeEncodeError) as error:
-            raise SettingsError(f"texts: {_unfit(batch) or error}") from error
-        return encodings
+    def _packed(self, body: NDArray[np.int32], offsets: Ids, room: int | None) -> Ragged:
+        """Rows of at most `room` ids, the special ones put around them."""
+        lengths = np.diff(offsets)
+        kept = lengths if room is None else np.minimum(lengths, room)
+        before, after = len(self.prefix), len(self.suffix)
+        packed = np.zeros(len(offsets), np.int64)
+        np.cumsum(kept + before + after, out=packed[1:])
+        ids = np.empty(packed[-1], np.int32)
+        for place, token in enumerate(self.prefix):
+            ids[packed[:-1] + place] = token
+        for place, token in enumerate(self.suffix):
+            ids[packed[1:] - after + place] = token
+        starts = offsets[:-1] + (lengths - kept if self._cut_left else 0)
+        ends = np.cumsum(kept)
+        place = np.arange(ends[-1]) - np.repeat(ends - kept, kept)
+        ids[place + np.repeat(packed[:-1] + before, kept)] = body[place + np.repeat(starts, kept)]
+        return Ragged(ids, packed, lengths - kept)
 
     def _special(self, *names: str) -> int | None:
         return next((i for i in map(self.id_of, names) if i is not None), None)
+
+
+class _Library:
+    """Rows of ids without special tokens, by the library alone."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def rows(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], Ids]:
+        """All ids one after another, (t,) int32, and where each text's begin, (n + 1,) int64."""
+        ids = array("i")
+        offsets = array("q", [0])
+        for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False):
+            ids.fromlist(encoding.ids)
+            offsets.append(len(ids))
+        return np.frombuffer(ids, np.int32), np.frombuffer(offsets, np.int64)
+
+    def spans(self, text: str) -> NDArray[np.int64]:
+        """(t, 2) int64 start and end of each token in the text, in characters."""
+        return np.array(self._backend.encode(text, add_special_tokens=False).offsets, np.int64).reshape(-1, 2)
 
 
 class Words:
@@ -238,12 +253,22 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _unfit(batch: Sequence[Any]) -> str | None:
-    for i, text in enumerate(batch):
+def _joined(parts: Sequence[Ragged]) -> Ragged:
+    """Parts one after another; none of them gives no rows."""
+    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
+    ids = np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)])
+    return Ragged(ids, np.cumsum(lengths), np.concatenate([np.zeros(0, np.int64), *(part.cut for part in parts)]))
+
+
+def _check(texts: Sequence[Any]) -> None:
+    if isinstance(texts, str):
+        raise SettingsError("texts: one str was passed; put it into a list")
+    for i, text in enumerate(texts):
         if not isinstance(text, str):
-            return f"text {i} of this batch is {type(text).__name__}, expected str"
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            return f"text {i} of this batch holds half a surrogate pair at character {error.start}: {text[:40]!r}"
-    return None
+            raise SettingsError(f"texts: text {i} is {type(text).__name__}, expected str")
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                message = f"texts: text {i} holds half a surrogate pair at character {error.start}: {text[:40]!r}"
+                raise SettingsError(message) from error

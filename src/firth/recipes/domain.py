@@ -1,0 +1,140 @@
+"""What a build works on: a stream of documents, the queries that matter, and who trains, chooses and measures.
+
+A table of pairs becomes a domain of its own: its distinct answers are the documents, its questions the queries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from firth.errors import DataError
+from firth.progress import Progress, silent
+from firth.recipes.sets import Sets, split
+from firth.text.read import Domain, read
+from firth.text.records import Document, Judgements, Pair
+
+UNJUDGED_QUERIES = 500  # kept where nothing is judged: they still tell what an index loses
+TITLE_QUERIES = 300  # titles, or beginnings of texts, that stand for queries where there are none
+
+
+@dataclass(frozen=True)
+class Work:
+    """A domain that has been read and split.
+
+    Attributes:
+        path: what was read.
+        documents: may be walked through any number of times, read from disk each time.
+        n: how many documents.
+        queries: query id -> text: the judged ones; where there are none, others to measure the index with.
+        sets: disjoint judgements.
+        notes: what a person should know.
+        digest: of everything above.
+    """
+
+    path: Path
+    documents: Iterable[Document]
+    n: int
+    queries: dict[str, str]
+    sets: Sets
+    notes: tuple[str, ...]
+    digest: str = field(repr=False)
+
+    def texts(self, ids: Iterable[str]) -> dict[str, Document]:
+        """These documents, by one walk through all."""
+        wanted = set(ids)
+        return {document.id: document for document in self.documents if document.id in wanted}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The distinct positives and negatives of a table of pairs, as documents."""
+
+    pairs: Iterable[Pair]
+
+    def __iter__(self) -> Iterator[Document]:
+        seen: set[str] = set()
+        for pair in self.pairs:
+            for text in (pair.positive, *pair.negatives):
+                id_ = answer_id(text)
+                if id_ not in seen:
+                    seen.add(id_)
+                    yield Document(id_, text)
+
+
+def answer_id(text: str) -> str:
+    """A document id that follows from the text alone."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_domain(path: Path, *, seed: int, progress: Progress = silent) -> Work:
+    """Read, check and split a domain.
+
+    Raises:
+        DataError: nothing that firth reads, no documents, or a fault with its file and line.
+    """
+    domain = read(path, progress=progress)
+    documents, queries, judgements = _parts(domain)
+    n, digest = _digest(documents, queries, judgements)
+    if not n:
+        raise DataError("holds no documents: there is nothing to search", path=path)
+    sets = split(judgements, queries, seed=seed)
+    judged = {**sets.train, **sets.dev, **sets.test}
+    notes = [*domain.notes, *sets.notes]
+    if judged:
+        queries = {query: queries[query] for query in judged}
+    elif queries:
+        queries = dict(islice(queries.items(), UNJUDGED_QUERIES))
+        notes.append(
+            "no judgements: nothing is tuned and no quality measured; queries without answers measure the index"
+        )
+    else:
+        queries = dict(_titles(documents))
+        notes.append(
+            "no queries: nothing is tuned and no quality measured; titles stand for queries where the index is "
+            "measured. To tune, add queries.jsonl and qrels/train.tsv, or a table of question and answer"
+        )
+    if judged and not sets.test:
+        notes.append("no judged queries were left to measure with")
+    return Work(path, documents, n, queries, sets, tuple(notes), digest)
+
+
+def _parts(domain: Domain) -> tuple[Iterable[Document], dict[str, str], dict[str, Judgements]]:
+    """Documents, queries and judgements; of a table of pairs, those that follow from it."""
+    if domain.documents or "pairs" in domain.missing:
+        return domain.documents, domain.queries, domain.judgements
+    queries: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    train: Judgements = {}
+    for pair in domain.pairs:
+        if pair.score is not None and pair.score <= 0:
+            continue
+        query = ids.setdefault(pair.query, f"q{len(ids)}")
+        queries[query] = pair.query
+        train.setdefault(query, {})[answer_id(pair.positive)] = 1.0
+    return Answers(domain.pairs), queries, {"pairs": train}
+
+
+def _digest(
+    documents: Iterable[Document], queries: dict[str, str], judgements: dict[str, Judgements]
+) -> tuple[int, str]:
+    digest, n = hashlib.sha256(), 0
+    for document in documents:
+        n += 1
+        for part in (document.id, document.title, document.text):
+            raw = part.encode()
+            digest.update(len(raw).to_bytes(8, "little"))
+            digest.update(raw)
+    digest.update(repr((sorted(queries.items()), judgements)).encode())
+    return n, digest.hexdigest()
+
+
+def _titles(documents: Iterable[Document]) -> Iterator[tuple[str, str]]:
+    """Titles, or first words, of the first documents."""
+    for document in islice(documents, TITLE_QUERIES):
+        text = document.title or " ".join(document.text.split()[:12])
+        if text:
+            yield f"title of {document.id}", text
