@@ -15,7 +15,7 @@ from firth.recipes.build import BASE
 from firth.recipes.domain import read_domain
 from firth.recipes.judged import judge
 from firth.recipes.load import load
-from firth.recipes.tuning import hard_negatives, pairs_of
+from firth.recipes.tuning import mined_for, pairs_of
 from firth.sentence.mine import Mined, MineSettings
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def run(settings: Settings) -> Account:
         judged = judge(
             encoder, work.documents, work.queries, {}, Path(folder), total=work.n, threads=threads, progress=progress
         )
-        mined = hard_negatives(judged, train, seed=settings.seed, threads=threads, rules=rules)
+        mined = mined_for(judged, train, rules, threads=threads)
         pairs = pairs_of(train, mined.negatives.ids, judged, work)
     lines = []
     for pair in pairs:

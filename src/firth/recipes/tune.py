@@ -1,14 +1,15 @@
-"""`firth.tune`: mine hard negatives for pairs with the encoder's own vectors, then train it on them.
+"""`firth.tune` and `firth tune DATA -o MODEL`: mine hard negatives with the encoder's own vectors, then train on them.
 
 encode the corpus -> nearest documents of each query -> mine -> tune -> the best weights by the dev part
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -16,15 +17,20 @@ from firth import kernels
 from firth.arrays import NO_ID, Encoder, Ids, Neighbours, Vectors
 from firth.errors import DataError, SettingsError
 from firth.evaluate.exact import nearest
+from firth.evaluate.judge import Report, evaluate
 from firth.evaluate.ranking import Ranking
 from firth.evaluate.retrieval import measure
 from firth.index import Flat
-from firth.progress import Progress, silent
+from firth.progress import Progress, bar, silent
+from firth.recipes.domain import read_domain
+from firth.recipes.load import load
 from firth.sentence.mine import Mined, MineSettings, mine
-from firth.text.records import Document, Pair
+from firth.text.records import Document, Judgements, Pair
 from firth.text.testset import TestSet
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from firth.sentence.encoder import SentenceEncoder
     from firth.sentence.tune import Dev, Tuned, TuneSettings
 
@@ -33,6 +39,114 @@ CANDIDATES = 100  # nearest documents of a query that negatives are chosen from
 RANDOM_SCORES = 2_000  # pairs of a query and any document, for the account of the scores
 DEV_POOL = 30  # nearest documents of each dev query that are ranked anew each epoch, beside all dev answers
 SOURCES = ("mined", "refreshed", "random", "given")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `firth tune` learns from, and how; `TuneSettings` says more of each."""
+
+    data: Annotated[Path, "Domain with judged training queries, or a table of pairs."]
+    out: Annotated[Path, "-o", "Folder for the tuned model."]
+    model: Annotated[str, "Model to start from."] = "sentence-transformers/all-MiniLM-L6-v2"
+    epochs: Annotated[int, "Passes over the pairs."] = 2
+    loss: Annotated[str, "info_nce, triplet, contrastive, cosent, cosine, softmax, margin_mse, kl, mse."] = "info_nce"
+    negatives: Annotated[str, "mined, refreshed (anew each epoch), random, or given (those in the data)."] = "mined"
+    matryoshka: Annotated[str, "Prefixes that shall be good vectors too, for instance 64,128,256."] = ""
+    teacher: Annotated[str, "Model to distil from, for the losses that have one."] = ""
+    batch: Annotated[int, "Pairs a step."] = 32
+    rate: Annotated[float, "Highest learning rate."] = 3e-5
+    seed: Annotated[int, "Of the order, the drawn parts and the negatives."] = 0
+    quiet: Annotated[bool, "No progress on stderr."] = False
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The tuned model's folder, how it was trained, and the test scores before and after where there are any."""
+
+    out: Path
+    tuned: Tuned
+    before: Report | None
+    after: Report | None
+
+    def as_json(self) -> dict[str, Any]:
+        told = {
+            "out": str(self.out),
+            "pairs": self.tuned.pairs,
+            "epoch": self.tuned.epoch,
+            "dev": {"base": self.tuned.base, "best": self.tuned.best},
+            "rows_per_second": self.tuned.rows / max(self.tuned.seconds, 1e-9),
+            "curve": [asdict(point) for point in self.tuned.curve],
+        }
+        if self.before and self.after:
+            told["base"] = {name: asdict(value) for name, value in self.before.intervals.items()}
+            told["tuned"] = {name: asdict(value) for name, value in self.after.intervals.items()}
+            told["paired"] = {name: asdict(value) for name, value in self.after.against(self.before).items()}
+        return told
+
+
+def run(settings: Settings) -> Learnt:
+    """Tune on the domain's training part, choose the epoch on its dev part, measure on its test part.
+
+    Raises:
+        DataError: no training pairs, or a fault in the data; ModelError: a model cannot be loaded.
+        SettingsError: a setting out of range; TrainingError: the loss is not a number.
+    """
+    from firth.sentence.encoder import SentenceEncoder
+    from firth.sentence.tune import TuneSettings
+
+    shown = not settings.quiet
+    how = TuneSettings(
+        loss=settings.loss,
+        epochs=settings.epochs,
+        batch=settings.batch,
+        rate=settings.rate,
+        seed=settings.seed,
+        matryoshka=_numbers(settings.matryoshka),
+    )
+    with bar("reading", shown=shown) as report:
+        work = read_domain(settings.data, seed=settings.seed, progress=report)
+    documents = {document.id: document for document in work.documents}
+    pairs = [
+        Pair(work.queries[query], documents[id_].full)
+        for query, found in work.sets.train.items()
+        for id_, grade in found.items()
+        if grade > 0
+    ]
+    if not pairs:
+        raise DataError("has no training pairs: qrels/train.tsv, or a table of question and answer", path=settings.data)
+    encoder = load(settings.model, progress=shown)
+    if not isinstance(encoder, SentenceEncoder):
+        raise SettingsError(
+            f"model {settings.model}: word vectors are trained with firth words train, not tuned on pairs"
+        )
+    dev, test = (TestSet(documents, work.queries, part) if part else None for part in (work.sets.dev, work.sets.test))
+    before = evaluate(encoder, test, seed=settings.seed) if test else None
+    with bar("tuning", shown=shown) as report:
+        tuned = tune(
+            encoder,
+            pairs,
+            documents=[document.full for document in documents.values()],
+            negatives=settings.negatives,
+            settings=how,
+            dev=dev,
+            teacher=load(settings.teacher, progress=shown) if settings.teacher else None,
+            progress=report,
+            say=lambda line: print(line, file=sys.stderr) if shown else None,
+        )
+    encoder.save(settings.out)
+    return Learnt(settings.out, tuned, before, evaluate(encoder, test, seed=settings.seed) if test else None)
+
+
+def show(learnt: Learnt, console: Console) -> None:
+    """Dev and test scores before and after."""
+    tuned = learnt.tuned
+    if tuned.base is not None and tuned.best is not None:
+        console.print(f"dev {MAIN} {tuned.base:.3f} -> {tuned.best:.3f} (epoch {tuned.epoch})")
+    if learnt.before and learnt.after:
+        for name, paired in learnt.after.against(learnt.before).items():
+            before, after = learnt.before.intervals[name], learnt.after.intervals[name]
+            console.print(f"{name:<14}{before} -> {after}  {paired.delta:+.3f}  p {paired.p:.4f}")
+    console.print(f"{tuned.pairs:,} pairs, {tuned.rows / max(tuned.seconds, 1e-9):,.0f} rows/s; model in {learnt.out}")
 
 
 @dataclass(frozen=True)
@@ -140,20 +254,34 @@ def with_mined(
         if row[pair.positive] not in rows:
             rows.append(row[pair.positive])
     queries = encoder.encode(list(answers), kind="query")
-    ids = np.full((len(answers), max(map(len, answers.values()))), NO_ID, np.int64)
-    for i, rows in enumerate(answers.values()):
-        ids[i, : len(rows)] = rows
-    positives = Neighbours(ids, kernels.scores(queries, corpus.vectors, ids))
-    near = Flat.build(corpus.vectors).search(queries, k=min(CANDIDATES, len(corpus.texts)))
-    random = np.random.default_rng(rules.seed)
-    drawn: Ids = random.integers(0, len(corpus.texts), (RANDOM_SCORES, 1))
-    any_scores = kernels.scores(queries[random.integers(0, len(queries), RANDOM_SCORES)], corpus.vectors, drawn)
-    account = mine(near, positives, rules, vectors=corpus.vectors, random_scores=any_scores)
+    account = hard_negatives(queries, corpus.vectors, list(answers.values()), rules)
     hard = {
         query: tuple(corpus.texts[j] for j in found if j != NO_ID)
         for query, found in zip(answers, account.negatives.ids.tolist(), strict=True)
     }
     return [replace(pair, negatives=hard[pair.query]) for pair in pairs], account
+
+
+def hard_negatives(
+    queries: Vectors, vectors: Vectors, answers: Sequence[Sequence[int]], rules: MineSettings, *, threads: int = 1
+) -> Mined:
+    """Mine a model's own mistakes among its exact neighbours.
+
+    Args:
+        queries: (q, d) float32 unit rows.
+        vectors: (n, d) float32 unit rows of the documents.
+        answers: rows of the documents that answer each query; at least one each.
+        rules: which candidates are hard negatives.
+    """
+    ids = np.full((len(answers), max(map(len, answers))), NO_ID, np.int64)
+    for i, rows in enumerate(answers):
+        ids[i, : len(rows)] = rows
+    positives = Neighbours(ids, kernels.scores(queries, vectors, ids))
+    near = Flat.build(vectors).search(queries, k=min(CANDIDATES, len(vectors)), threads=threads)
+    random = np.random.default_rng(rules.seed)
+    drawn: Ids = random.integers(0, len(vectors), (RANDOM_SCORES, 1))
+    any_scores = kernels.scores(queries[random.integers(0, len(queries), RANDOM_SCORES)], vectors, drawn)
+    return mine(near, positives, rules, vectors=vectors, random_scores=any_scores)
 
 
 def with_random(pairs: Sequence[Pair], texts: Sequence[str], count: int, seed: int) -> list[Pair]:
@@ -214,20 +342,29 @@ def dev_score(dev: TestSet, base: Encoder) -> Callable[[Encoder], float]:
         kept = {documents[j].id for j in near.ids.ravel().tolist() if j != NO_ID}
         kept |= {document for found in judged.values() for document, grade in found.items() if grade > 0}
         documents = [document for document in documents if document.id in kept]
-    return _score(queries, asked, documents, judged)
+    return score_among(documents, dict(zip(queries, asked, strict=True)), judged)
 
 
-def _score(
-    queries: list[str], asked: list[str], documents: list[Document], judged: dict[str, dict[str, float]]
+def score_among(
+    documents: Sequence[Document], asked: Mapping[str, str], judged: Judgements
 ) -> Callable[[Encoder], float]:
+    """nDCG@10 of an encoder that ranks just these documents for the queries in `asked`."""
+    queries = list(asked)
     ids, texts = [document.id for document in documents], [document.full for document in documents]
 
     def score(encoder: Encoder) -> float:
         vectors = encoder.encode(texts, kind="document")
-        found = nearest(encoder.encode(asked, kind="query"), [vectors], min(10, len(ids)))
+        found = nearest(encoder.encode(list(asked.values()), kind="query"), [vectors], min(10, len(ids)))
         return measure(Ranking(queries, ids, found), judged, [MAIN]).mean[MAIN]
 
     return score
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise SettingsError(f"matryoshka: expected numbers divided by commas, got {text!r}") from error
 
 
 def _plain(text: str) -> str:

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firth import kernels
-from firth.arrays import NO_ID, Encoder, Ids, Neighbours
-from firth.evaluate.exact import nearest
-from firth.evaluate.ranking import Ranking
+from firth.arrays import NO_ID, Encoder, Ids
 from firth.evaluate.records import Epoch, Step, Training
-from firth.evaluate.retrieval import measure
 from firth.index import Flat
 from firth.recipes.base import Base
 from firth.recipes.domain import Work
@@ -22,16 +18,12 @@ from firth.recipes.judged import Judged
 from firth.recipes.load import load
 from firth.recipes.sets import FEWEST_TO_TUNE
 from firth.recipes.stages import Stages
-from firth.sentence.mine import Mined, MineSettings, mine
-from firth.text.records import Document, Judgements, Pair
+from firth.recipes.tune import DEV_POOL, MAIN, hard_negatives, score_among
+from firth.sentence.mine import Mined, MineSettings
+from firth.text.records import Judgements, Pair
 
 if TYPE_CHECKING:
     from firth.recipes.build import Settings
-
-CANDIDATES = 100  # nearest documents of a query that negatives are chosen from
-RANDOM_SCORES = 2_000  # pairs of a query and any document, for the account of the scores
-DEV_POOL = 30  # nearest documents of each dev query that are ranked anew each epoch, beside all dev answers
-MAIN = "ndcg@10"
 
 
 @dataclass(frozen=True)
@@ -78,26 +70,11 @@ def tune(stages: Stages, base: Base, judged: Judged, work: Work, settings: Setti
     return Tuned(model, stages.digest, training, mined["counts"], tuple(done["notes"]))
 
 
-def positives(judged: Judged, part: Judgements) -> Neighbours:
-    """(q, p) rows and scores of each query's relevant documents, in the order of `part`."""
+def mined_for(judged: Judged, part: Judgements, rules: MineSettings, *, threads: int) -> Mined:
+    """Mine the model's own mistakes for the queries of `part`, in its order."""
     row = {id_: i for i, id_ in enumerate(judged.documents.ids)}
     answers = [[row[id_] for id_, grade in found.items() if grade > 0] for found in part.values()]
-    ids = np.full((len(answers), max(map(len, answers))), NO_ID, np.int64)
-    for i, rows in enumerate(answers):
-        ids[i, : len(rows)] = rows
-    return Neighbours(ids, kernels.scores(judged.vectors_of(part), judged.documents.vectors, ids))
-
-
-def hard_negatives(
-    judged: Judged, part: Judgements, *, seed: int, threads: int, rules: MineSettings | None = None
-) -> Mined:
-    """Mine the base model's own mistakes for the queries of `part`."""
-    vectors, queries = judged.documents.vectors, judged.vectors_of(part)
-    near = Flat.build(vectors).search(queries, k=min(CANDIDATES, len(vectors)), threads=threads)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(vectors), (RANDOM_SCORES, 1))
-    random = kernels.scores(queries[rng.integers(0, len(queries), RANDOM_SCORES)], vectors, drawn)
-    return mine(near, positives(judged, part), rules or MineSettings(seed=seed), vectors=vectors, random_scores=random)
+    return hard_negatives(judged.vectors_of(part), judged.documents.vectors, answers, rules, threads=threads)
 
 
 def pairs_of(part: Judgements, negatives: Ids, judged: Judged, work: Work) -> list[Pair]:
@@ -125,7 +102,7 @@ def _why_not(base: Base, work: Work, settings: Settings) -> str:
 
 
 def _mine(judged: Judged, work: Work, settings: Settings, folder: Path) -> dict[str, Any]:
-    mined = hard_negatives(judged, work.sets.train, seed=settings.seed, threads=settings.cores)
+    mined = mined_for(judged, work.sets.train, MineSettings(seed=settings.seed), threads=settings.cores)
     np.save(folder / "negatives.npy", mined.negatives.ids)
     for line in mined.lines():
         settings.say(f"mine: {line}")
@@ -177,13 +154,4 @@ def dev_score(judged: Judged, work: Work) -> Callable[[Encoder], float]:
     names = judged.documents.ids
     pool = {names[j] for row in near.ids.tolist() for j in row if j != NO_ID}
     pool |= {id_ for found in dev.values() for id_, grade in found.items() if grade > 0}
-    texts: dict[str, Document] = work.texts(pool)
-    ids, queries = list(texts), list(dev)
-
-    def score(encoder: Encoder) -> float:
-        documents = encoder.encode([document.full for document in texts.values()], kind="document")
-        asked = encoder.encode([work.queries[query] for query in queries], kind="query")
-        found = nearest(asked, [documents], min(10, len(ids)))
-        return measure(Ranking(queries, ids, found), dev, [MAIN]).mean[MAIN]
-
-    return score
+    return score_among(list(work.texts(pool).values()), {query: work.queries[query] for query in dev}, dev)
