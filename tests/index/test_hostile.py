@@ -17,7 +17,7 @@ from firth.arrays import Vectors
 from firth.errors import FirthError, FormatError
 from firth.index import HNSW, Flat
 
-MUTATIONS = int(os.environ.get("FIRTH_MUTATIONS", "300"))  # a file kind; 100,000 were run once, see docs/format.md
+MUTATIONS = int(os.environ.get("FIRTH_MUTATIONS", "300"))  # of each kind of file
 
 
 def saved(rows: Vectors, path: Path, kind: Any) -> bytes:
