@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from firth.evaluate.page import page
-from firth.evaluate.records import BuildReport, Epoch, Flip, Point, Shown, Step, Training, Truncation
+from firth.evaluate.records import BuildReport, Epoch, Flip, Point, Shown, Stage, Step, Training, Truncation
 from firth.evaluate.statistics import Interval, Paired
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)> & "quoted" \'too\''
@@ -55,6 +55,19 @@ def flip(query: str, before: float, after: float) -> Flip:
     )  # fmt: skip
 
 
+def stages() -> tuple[Stage, ...]:
+    """From exact search through dimensions, codec, re-scoring and graph."""
+    names = ["exact float32", "256 dimensions", "sq8 codes", "re-scored", "graph, ef=128"]
+    recalls, scores = [1.0, 0.962, 0.941, 0.958, 0.951], [0.694, 0.692, 0.690, 0.692, 0.691]
+    made = []
+    for i, (name, recall, score) in enumerate(zip(names, recalls, scores, strict=True)):
+        spread = 0.0 if i == 0 else 0.009
+        step = None if i == 0 else Paired(recall - recalls[i - 1], 0.0001, 0, 0, 300, 0.004)
+        change = None if i == 0 else Paired(score - scores[i - 1], 0.41, 0, 0, 300, 0.012)
+        made.append(Stage(name, Interval(recall, recall - spread, recall + spread, 300), step, interval(score), change))
+    return tuple(made)
+
+
 @pytest.fixture(scope="session")
 def report() -> BuildReport:
     points = sweep()
@@ -70,6 +83,7 @@ def report() -> BuildReport:
         tuned_model="tuned on scifact",
         chosen=chosen,
         points=points,
+        stages=stages(),
         target_recall=0.98,
         flips=(
             flip("0-dimensional biomaterials show inductive properties.", 0.0, 1.0),

@@ -98,7 +98,7 @@ def test_the_page_holds_every_number_of_the_table(report: BuildReport, bare: Non
 def test_the_page_is_one_sound_document(html: str) -> None:
     tree = Tree(html)
     assert tree.open == []
-    assert tree.tags.count("svg") == 10
+    assert tree.tags.count("svg") == 12
     assert len(html.encode()) < MOST_BYTES
 
 

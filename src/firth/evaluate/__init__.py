@@ -9,6 +9,7 @@
     flips        the queries that a change turned, with both rankings
     adapter      our encoders and collections as models of mteb
     overlap      texts that two sets share, and the scores on what is left
+    waterfall    where the recall went, from exact search to what is returned
     draft        a test set of one's own: drafted, reviewed by a person, read back; checks: what is wrong with one
     gates        a bar that a score must reach, a baseline that it must not fall below
     report       records -> report.json and a self-contained report.html (figures, page)

@@ -155,6 +155,42 @@ def cost(report: BuildReport, width: int) -> str:
     return _svg(alt.layer(*layers), width, height=320 if width > NARROW else 240)
 
 
+def stages(report: BuildReport, width: int) -> str:
+    """Recall after each step from exact search to what is returned, with what the step cost."""
+    alt = _altair()
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": stage.name,
+            "value": stage.recall.value,
+            "low": stage.recall.low,
+            "high": stage.recall.high,
+            "before": stage.recall.value - (0.0 if stage.step is None else stage.step.delta),
+            "shown": f"{stage.recall.value:.3f}" + ("" if stage.step is None else f" ({stage.step.delta:+.3f})"),
+            "tip": f"{stage.name}: recall@{report.recall_k} {stage.recall.value:.4f}, 95 % interval "
+            f"{stage.recall.low:.4f} to {stage.recall.high:.4f}, n = {stage.recall.n:,}",
+        }
+        for stage in report.stages
+    ]
+    for row in rows:
+        row["left"] = min(row["low"], row["before"])
+        row["kind"] = "won back" if row["value"] > row["before"] else "lost"
+    x = alt.X(
+        "value:Q", title=f"recall@{report.recall_k} against the first stage", axis=alt.Axis(tickCount=_ticks(width)),
+        scale=alt.Scale(domain=[_floor(min(row["low"] for row in rows)), 1.0], nice=False),
+    )  # fmt: skip
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        y=alt.Y("stage:N", sort=[row["stage"] for row in rows], title=None, axis=alt.Axis(labelFontSize=13))
+    )
+    kinds = _scale(alt, ["lost", "won back"], [COLOURS["s2"][0], COLOURS["s3"][0]])
+    lost = base.mark_bar(height=12, opacity=0.55).encode(
+        x=x, x2="before:Q", color=alt.Color("kind:N", scale=kinds, legend=_legend(alt, width))
+    )
+    whiskers = base.mark_rule(strokeWidth=2, color=COLOURS["tuned"][0]).encode(x=alt.X("low:Q"), x2="high:Q")
+    dots = base.mark_point(size=80, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(x=x, description="tip:N")
+    text = base.mark_text(align="right", dx=-9, fontSize=12, color=COLOURS["ink"][0]).encode(x="left:Q", text="shown:N")
+    return _svg(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
+
+
 def loss(learnt: Training, width: int) -> str:
     """How the training loss fell."""
     alt = _altair()

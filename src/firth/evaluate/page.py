@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
 from firth.errors import MissingExtraError
 from firth.evaluate import figures
 from firth.evaluate.figures import spoken
+from firth.evaluate.markup import Drawings, figure, interval, p_told, p_value, pairs, section, signed, table
 from firth.evaluate.records import BuildReport, Flip, Shown
-from firth.evaluate.statistics import Interval, holm
+from firth.evaluate.statistics import holm
 
 WIDE, HALF, NARROW = 952, 462, 340  # pixels: the page's column, half of it, a telephone
 ALPHA = 0.05  # below this p-value the verdict says raised or lowered, above it that chance may explain it
-
-Drawings = Mapping[str, str]
 
 
 def page(report: BuildReport) -> str:
@@ -36,6 +35,7 @@ def page(report: BuildReport) -> str:
         _head(report, missing),
         _better(report, drawings),
         _size(report, drawings),
+        _lost(report, drawings),
         _changed(report),
         _trained(report, drawings),
         _facts(report),
@@ -73,6 +73,8 @@ def _drawings(report: BuildReport) -> dict[str, str]:
         wanted["recall"] = (lambda width: figures.speed(report, width), WIDE)
     if len(figures.best_by_storage(report.points)) > 1:
         wanted["cost"] = (lambda width: figures.cost(report, width), WIDE)
+    if report.stages:
+        wanted["stages"] = (lambda width: figures.stages(report, width), WIDE)
     if learnt is not None and learnt.steps:
         wanted["loss"] = (lambda width: figures.loss(learnt, width), HALF)
     if learnt is not None and learnt.epochs:
@@ -109,12 +111,12 @@ def _quality_verdict(report: BuildReport) -> str:
     moved = f"{name} from {before.value:.3f} to <b>{after.value:.3f}</b>"
     if paired.p >= ALPHA:
         return (
-            f"Tuning changed {moved} ({_signed(paired.delta)}), which {paired.n:,} queries cannot tell from chance "
-            f"(p = {_p(paired.p)}); a change of {paired.visible:.3f} would be seen four times in five."
+            f"Tuning changed {moved} ({signed(paired.delta)}), which {paired.n:,} queries cannot tell from chance "
+            f"({p_told(paired.p)}); a change of {paired.visible:.3f} would be seen four times in five."
         )
     return (
-        f"Tuning {'raised' if paired.delta > 0 else 'lowered'} {moved}: <b>{_signed(paired.delta)}</b>, 95 % interval "
-        f"{_signed(paired.low)} to {_signed(paired.high)}, p = {_p(paired.p)} over {paired.n:,} queries."
+        f"Tuning {'raised' if paired.delta > 0 else 'lowered'} {moved}: <b>{signed(paired.delta)}</b>, 95 % interval "
+        f"{signed(paired.low)} to {signed(paired.high)}, {p_told(paired.p)} over {paired.n:,} queries."
     )
 
 
@@ -173,13 +175,13 @@ def _better(report: BuildReport, drawings: Drawings) -> str:
     rows, paired, tuned = [], report.paired or {}, report.tuned or {}
     corrected = holm({name: comparison.p for name, comparison in paired.items()})
     for name, before in report.base.items():
-        cells = [escape(spoken(name)), _interval(before)]
+        cells = [escape(spoken(name)), interval(before)]
         if report.tuned is not None:
-            cells.append(_interval(tuned.get(name)))
+            cells.append(interval(tuned.get(name)))
         if name in paired:
             p = paired[name]
-            change = f"{_signed(p.delta)} <small>{_signed(p.low)} to {_signed(p.high)}</small>"
-            cells += [change, _p(p.p), _p(corrected[name]), f"{p.visible:.3f}"]
+            change = f"{signed(p.delta)} <small>{signed(p.low)} to {signed(p.high)}</small>"
+            cells += [change, p_value(p.p), p_value(corrected[name]), f"{p.visible:.3f}"]
         rows.append(cells)
     head = ["measure", escape(report.base_model)] + ([escape(report.tuned_model)] if report.tuned is not None else [])
     head += ["change", "p", "p, Holm", "visible"] if paired else []
@@ -188,10 +190,10 @@ def _better(report: BuildReport, drawings: Drawings) -> str:
         f"Mean over {n:,} test queries; whiskers are 95 % bootstrap intervals of the mean (queries drawn with "
         f"replacement, seed {report.seed}). Scores as trec_eval counts them, ties by document id."
     )
-    return _section(
+    return section(
         "Is it better?" if report.tuned is not None else "How good is it?",
-        _figure("scores", drawings, caption),
-        _table(head, rows, right=range(1, len(head))),
+        figure("scores", drawings, caption),
+        table(head, rows, right=range(1, len(head))),
         f'<p class="how">{_PAIRED if paired else _INTERVAL}</p>',
     )
 
@@ -210,10 +212,10 @@ def _size(report: BuildReport, drawings: Drawings) -> str:
         "(beside the point) and codec; the dashed line joins those that nothing cheaper beats."
     )
     summary = f"<summary>All {len(report.points)} measured configurations</summary>"
-    return _section(
+    return section(
         "Which size, codec and index?",
-        _figure("recall", drawings, speed),
-        _figure("cost", drawings, cost),
+        figure("recall", drawings, speed),
+        figure("cost", drawings, cost),
         f'<details class="more"{"" if drawings else " open"}>{summary}{_points(report)}</details>',
     )
 
@@ -233,8 +235,32 @@ def _points(report: BuildReport) -> str:
         ]
         for point in order
     ]
-    return _table(
+    return table(
         head, rows, right=(0, 3, 4, 5, 6), marked=[i for i, point in enumerate(order) if point == report.chosen]
+    )
+
+
+def _lost(report: BuildReport, drawings: Drawings) -> str:
+    if not report.stages:
+        return ""
+    caption = (
+        f"From exact search to what is returned. Each point is the share of the {report.recall_k} neighbours of the "
+        "first stage that are still there, with its 95 % interval; the bar is what this step lost, or won back."
+    )
+    rows = [
+        [
+            escape(stage.name),
+            interval(stage.recall),
+            "" if stage.step is None else signed(stage.step.delta),
+            "" if stage.step is None else p_value(stage.step.p),
+            interval(stage.score),
+            "" if stage.score_step is None else signed(stage.score_step.delta),
+        ]
+        for stage in report.stages
+    ]
+    head = ["after", f"recall@{report.recall_k}", "step", "p", spoken(report.measure), "step"]
+    return section(
+        "Where did the recall go?", figure("stages", drawings, caption), table(head, rows, right=range(1, 6))
     )
 
 
@@ -246,7 +272,7 @@ def _changed(report: BuildReport) -> str:
         "Relevant documents further down follow with their rank.</p>"
     )
     shown = [_flip(flip, report, opened=i == 0) for i, flip in enumerate(report.flips)]
-    return _section("Which queries changed?", intro, *shown)
+    return section("Which queries changed?", intro, *shown)
 
 
 def _flip(flip: Flip, report: BuildReport, *, opened: bool) -> str:
@@ -257,7 +283,7 @@ def _flip(flip: Flip, report: BuildReport, *, opened: bool) -> str:
         for name, score, ranking in sides
     )
     summary = (
-        f'<span class="{"up" if change > 0 else "down"}">{"▲" if change > 0 else "▼"} {_signed(change)}</span>'
+        f'<span class="{"up" if change > 0 else "down"}">{"▲" if change > 0 else "▼"} {signed(change)}</span>'
         f'<span class="q">{escape(flip.query)}</span><span class="d">{flip.before:.2f} → {flip.after:.2f}</span>'
     )
     state = " open" if opened else ""
@@ -283,12 +309,12 @@ def _trained(report: BuildReport, drawings: Drawings) -> str:
     parts = []
     if learnt is not None:
         kept = "" if learnt.best is None else f" Epoch {learnt.best} was kept."
-        loss = _figure("loss", drawings, "Mean loss since the point before.")
-        dev = _figure("dev", drawings, f"Held-out train queries, none of them in the test set.{kept}")
+        loss = figure("loss", drawings, "Mean loss since the point before.")
+        dev = figure("dev", drawings, f"Held-out train queries, none of them in the test set.{kept}")
         parts.append(f'<div class="pair">{loss}{dev}</div>')
     if report.mining:
-        parts.append("<h3>Hard negatives</h3>" + _pairs(report.mining))
-    return _section("How was it trained?", *parts) if parts else ""
+        parts.append("<h3>Hard negatives</h3>" + pairs(report.mining))
+    return section("How was it trained?", *parts) if parts else ""
 
 
 def _facts(report: BuildReport) -> str:
@@ -304,63 +330,14 @@ def _facts(report: BuildReport) -> str:
             for what, cut in report.truncation.items()
         ]
         parts.append("<h3>Cut off by the model's maximum length</h3>")
-        parts.append(_table(["", "texts", "cut", "tokens lost"], rows, right=(1, 2, 3)))
+        parts.append(table(["", "texts", "cut", "tokens lost"], rows, right=(1, 2, 3)))
     times = {stage: f"{spent:,.1f} s" for stage, spent in report.timings.items()}
     lists = [("Data", report.data), ("Time", times), ("Environment", report.environment)]
-    told = [f"<div><h3>{title}</h3>{_pairs(facts)}</div>" for title, facts in lists if facts]
+    told = [f"<div><h3>{title}</h3>{pairs(facts)}</div>" for title, facts in lists if facts]
     parts += [f'<div class="facts">{"".join(told)}</div>'] if told else []
     where = "The same numbers are in <code>report.json</code> beside this page."
     footer = f"<footer>Made by firth, seed {report.seed}. {where}</footer>"
-    return (_section("What went in, and where it ran", *parts) if parts else "") + footer
-
-
-def _figure(name: str, drawings: Drawings, caption: str) -> str:
-    if name not in drawings:
-        return ""
-    return f'<figure id="{name}">{drawings[name]}<figcaption>{caption}</figcaption></figure>'
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{''.join(parts)}\n</section>\n"
-
-
-def _table(head: list[str], rows: list[list[str]], right: Iterable[int], marked: Iterable[int] = ()) -> str:
-    """`right`: columns of numbers; `marked`: rows to be seen first. Cells are HTML already."""
-    numeric, marks = set(right), set(marked)
-
-    def cells(tag: str, row: list[str]) -> str:
-        return "".join(f"<{tag}{' class=n' if i in numeric else ''}>{cell}</{tag}>" for i, cell in enumerate(row))
-
-    body = "".join(f"<tr{' class=chosen' if i in marks else ''}>{cells('td', row)}</tr>" for i, row in enumerate(rows))
-    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _pairs(facts: Mapping[str, int | float | str]) -> str:
-    rows = "".join(
-        f'<tr><td class="key">{escape(name)}</td><td class="value">{escape(_told(value))}</td></tr>'
-        for name, value in facts.items()
-    )
-    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
-
-
-def _told(value: int | float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-
-
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    return f"{interval.value:.4f} <small>{interval.low:.3f} to {interval.high:.3f}</small>"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+    return (section("What went in, and where it ran", *parts) if parts else "") + footer
 
 
 def _threads(report: BuildReport) -> str:

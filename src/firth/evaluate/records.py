@@ -120,6 +120,25 @@ class Truncation:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One step on the way to what is returned.
+
+    Attributes:
+        name: what was done, for instance "256 dimensions".
+        recall: share of the first stage's k neighbours that this stage returns among its k, over the queries.
+        step: change of that share from the stage before, query by query; None for the first.
+        score: the measure on the test set; None without judgements.
+        score_step: change of the measure from the stage before; None for the first and without judgements.
+    """
+
+    name: str
+    recall: Interval
+    step: Paired | None = None
+    score: Interval | None = None
+    score_step: Paired | None = None
+
+
+@dataclass(frozen=True)
 class BuildReport:
     """All that one build measured.
 
@@ -131,6 +150,7 @@ class BuildReport:
         paired: measure -> Paired, tuned against base on the same queries.
         chosen: the configuration that was written; None where no index was built.
         points: every configuration that was measured, the chosen one included.
+        stages: where the recall went, from exact search to what is returned; see `waterfall`.
         target_recall: what was asked for.
         recall_k: neighbours that recall in `points` is counted over.
         threads: threads behind each point's queries_per_second.
@@ -157,6 +177,7 @@ class BuildReport:
     paired: Mapping[str, Paired] | None = None
     chosen: Point | None = None
     points: Sequence[Point] = ()
+    stages: Sequence[Stage] = ()
     target_recall: float | None = None
     recall_k: int = 10
     threads: int = 1
