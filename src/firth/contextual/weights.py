@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from firth.contextual.bert import Bert, BertSettings
 from firth.errors import FormatError, ModelError
-from firth.files import read_json, write_json
+from firth.files import read_json, write_json, write_whole
 
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta."}  # otherwise the family's own name
@@ -52,7 +52,11 @@ def load_bert(folder: Path | str) -> Bert:
 
 
 def save_bert(model: Bert, folder: Path | str) -> None:
-    """Write `config.json` and `model.safetensors` as transformers reads them into an existing folder."""
+    """Write `config.json` and `model.safetensors` as transformers reads them, each whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
     folder = Path(folder)
     state = model.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -61,7 +65,13 @@ def save_bert(model: Bert, folder: Path | str) -> None:
         for part, piece in zip(parts, whole.chunk(len(parts)), strict=True):
             tensors[part] = piece.contiguous().clone()
     write_json(folder / "config.json", model.settings.to_config())
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_tensors(folder / "model.safetensors", tensors)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file that transformers takes for PyTorch's, whole or not at all."""
+    with write_whole(path) as file:
+        file.write(save(tensors, metadata={"format": "pt"}))
 
 
 def published(settings: BertSettings) -> dict[str, tuple[str, ...]]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from firth.contextual.weights import write_tensors
 from firth.errors import FormatError, ModelError
 from firth.files import write_json
 from firth.sentence.folder import object_in
@@ -76,7 +77,7 @@ class Dense(nn.Module):
         }
         write_json(folder / "config.json", config)
         tensors = {f"linear.{name}": value.detach().cpu() for name, value in self.linear.named_parameters()}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        write_tensors(folder / "model.safetensors", tensors)
 
 
 def _checked(tensors: dict[str, Tensor], name: str, shape: tuple[Any, ...], path: Path) -> Tensor:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from firth.progress import Progress, bar, silent
 from firth.sentence.dense import Dense
 from firth.sentence.folder import EncoderSettings, Layout, read_layout, write_layout
 from firth.sentence.network import Inference, Network
+from firth.sentence.shards import Shards, encode_shards
 from firth.text.records import Ragged
 from firth.text.tokenizer import Tokenizer
 
@@ -92,6 +94,8 @@ class SentenceEncoder:
         self._layout = layout
         self._told: set[str] = set()
         self._fingerprint: tuple[object, str] | None = None
+        if self.dims > self.module.width:
+            raise ShapeError(f"vectors are to be cut to {self.dims} dimensions, the model has {self.module.width}")
         if tokenizer.size > bert.settings.vocab:
             raise ShapeError(
                 f"the tokenizer has {tokenizer.size:,} entries, the model {bert.settings.vocab:,} words; "
@@ -227,6 +231,42 @@ class SentenceEncoder:
         """As `encode`, with what was cut."""
         return self._encode(texts, kind, dims, precision, progress)
 
+    def encode_to(
+        self,
+        folder: Path | str,
+        texts: Iterable[str],
+        ids: Iterable[str] | None = None,
+        *,
+        kind: str | None = None,
+        dims: int | None = None,
+        precision: str = "auto",
+        total: int = 0,
+        progress: Progress = silent,
+    ) -> Shards:
+        """Encode any number of texts into a folder of shards, or go on with one that was interrupted.
+
+        Args:
+            folder: see `firth.sentence.shards`; shards of the same texts and encoder are kept.
+            texts: read once, a shard at a time; a resumed run must give the same texts from the start.
+            ids: of the texts; None = their row numbers.
+            total: how many texts there are, for the progress; 0 = not known.
+
+        Raises:
+            StorageError: the disk is full; finished shards stay.
+            ShapeError: not as many ids as texts.
+        """
+        width = self._width(dims)
+        maker = {"fingerprint": self.fingerprint, "kind": kind, "dims": width}
+        if precision != "auto":
+            maker["precision"] = precision
+
+        def encode(block: Sequence[str]) -> tuple[Vectors, int, int]:
+            found = self._encode(block, kind, width, precision, silent)
+            return found.vectors, found.cut.texts, found.cut.tokens
+
+        rows = _named(texts, ids)
+        return encode_shards(encode, rows, folder, maker=maker, total=total, progress=progress)
+
     def _encode(
         self, texts: Sequence[str], kind: str | None, dims: int | None, precision: str, progress: Progress
     ) -> Encoded:
@@ -292,6 +332,16 @@ class SentenceEncoder:
     @property
     def _pad(self) -> str | None:
         return None if self.tokenizer.pad is None else self.tokenizer.tokens([self.tokenizer.pad])[0]
+
+
+def _named(texts: Iterable[str], ids: Iterable[str] | None) -> Iterator[tuple[str, str]]:
+    if ids is None:
+        yield from ((str(i), text) for i, text in enumerate(texts))
+        return
+    for id_, text in zip_longest(ids, texts):
+        if id_ is None or text is None:
+            raise ShapeError("ids: expected as many as there are texts")
+        yield id_, text
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
