@@ -193,6 +193,15 @@ def test_an_untuned_model_is_drawn_alone(untuned: BuildReport) -> None:
     assert "tuned on scifact" not in html
 
 
+@pytest.mark.usefixtures("altair")
+def test_a_domain_without_judgements_still_has_its_index_drawn(untuned: BuildReport) -> None:
+    points = [replace(point, score=None, recall=point.recall / 2) for point in untuned.points]
+    tree = Tree(page(replace(untuned, base={}, points=points, chosen=points[0], target_recall=0.999, stages=())))
+    assert tree.tags.count("svg") == 2
+    assert "How good is it?" not in tree.text
+    assert "misses the 0.999" in tree.text
+
+
 def test_a_change_that_may_be_chance_is_said_to_be_so(report: BuildReport, bare: None) -> None:
     assert report.paired is not None
     lucky = {name: replace(p, p=0.31, delta=0.004) for name, p in report.paired.items()}

@@ -41,7 +41,7 @@ COLOURS = {
 SERIES = ("s1", "s2", "s3", "s4", "s5", "s6")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  # one width on every system
-RECALL_SHOWN = 0.15  # how far below the recall asked for the curves are drawn; the table has all points
+RECALL_SHOWN = 0.15  # how far below the recall asked for, or reached, curves are drawn; the table has all points
 NARROW = 480  # pixels; below this a figure is drawn for a telephone
 
 
@@ -97,7 +97,8 @@ def scores(report: BuildReport, width: int) -> str:
 def speed(report: BuildReport, width: int) -> str:
     """Recall against queries a second, one curve a configuration, the chosen point ringed."""
     alt = _altair()
-    floor = (report.target_recall or max(point.recall for point in report.points)) - RECALL_SHOWN
+    best = max(point.recall for point in report.points)
+    floor = min(report.target_recall or 1.0, best) - RECALL_SHOWN
     near = [point for point in report.points if point.recall >= floor]
     names = _names(near)
     series = _leading(near, report.chosen)

@@ -66,9 +66,9 @@ def page(report: BuildReport) -> str:
 def _drawings(report: BuildReport) -> dict[str, str]:
     """Name -> a figure drawn twice, for the page's column and for a telephone; the style sheet shows one."""
     learnt = report.training
-    wanted: dict[str, tuple[Callable[[int], str], int]] = {
-        "scores": (lambda width: figures.scores(report, width), WIDE)
-    }
+    wanted: dict[str, tuple[Callable[[int], str], int]] = {}
+    if report.base:
+        wanted["scores"] = (lambda width: figures.scores(report, width), WIDE)
     if report.points:
         wanted["recall"] = (lambda width: figures.speed(report, width), WIDE)
     if len(figures.best_by_storage(report.points)) > 1:
@@ -172,6 +172,8 @@ _PAIRED = (
 
 
 def _better(report: BuildReport, drawings: Drawings) -> str:
+    if not report.base:
+        return ""
     rows, paired, tuned = [], report.paired or {}, report.tuned or {}
     corrected = holm({name: comparison.p for name, comparison in paired.items()})
     for name, before in report.base.items():
@@ -185,7 +187,7 @@ def _better(report: BuildReport, drawings: Drawings) -> str:
         rows.append(cells)
     head = ["measure", escape(report.base_model)] + ([escape(report.tuned_model)] if report.tuned is not None else [])
     head += ["change", "p", "p, Holm", "visible"] if paired else []
-    n = next(iter(report.base.values())).n if report.base else 0
+    n = next(iter(report.base.values())).n
     caption = (
         f"Mean over {n:,} test queries; whiskers are 95 % bootstrap intervals of the mean (queries drawn with "
         f"replacement, seed {report.seed}). Scores as trec_eval counts them, ties by document id."
