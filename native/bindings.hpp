@@ -70,5 +70,7 @@ void bind_runs(nb::module_ &m);
 void bind_scores(nb::module_ &m);
 void bind_transformer(nb::module_ &m);
 void bind_wordpiece(nb::module_ &m);
+void bind_sgns(nb::module_ &m);
+void bind_words(nb::module_ &m);
 
 }  // namespace firth

@@ -9,4 +9,6 @@ NB_MODULE(FIRTH_MODULE, m) {
     firth::bind_scores(m);
     firth::bind_transformer(m);
     firth::bind_wordpiece(m);
+    firth::bind_sgns(m);
+    firth::bind_words(m);
 }

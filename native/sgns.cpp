@@ -1,0 +1,367 @@
+// word2vec's training loop: from ids to tiles, over threads; see sgns.hpp. The arithmetic is in sgns_tile.cpp.
+//
+// Lock-free mode: threads take pieces of the corpus as they become free and write to the same rows (Hogwild, Recht et al.
+// 2011, arXiv:1106.5730). Deterministic mode: rounds of ROUND pieces; each piece trains on copies of the rows that it
+// touches, as if it were alone, and the differences are then added in the order of the pieces, each row by one thread,
+// so the number of threads cannot matter. A round must be short: pieces that all move a row the same way move it too far
+// together (on a vocabulary of 58 words rounds of 500 ids diverge; damping the sum for rows that many pieces use only
+// delayed it), so settings.span follows the most frequent word (static/word2vec.py).
+#include "sgns.hpp"
+
+#include <algorithm>
+#include <barrier>
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "threads.hpp"
+
+namespace firth {
+namespace {
+
+constexpr std::size_t ROUND = 4;     // pieces, and the most threads that deterministic training can use
+constexpr std::size_t DEEPEST = 64;  // bits of a Huffman code; counts would have to grow like Fibonacci's numbers
+
+// The rows of a matrix that all threads write to.
+struct SharedRows {
+    float *base;
+    std::size_t pitch;
+    float *at(int32_t id) { return base + static_cast<std::size_t>(id) * pitch; }
+};
+
+// Copies of the rows of a matrix that one piece touches.
+class CopiedRows {
+  public:
+    CopiedRows(float *base, std::size_t rows, std::size_t pitch) : base(base), pitch(pitch), slot(rows, -1) {}
+
+    float *at(int32_t id) {
+        int32_t &place = slot[static_cast<std::size_t>(id)];
+        if (place < 0) {
+            place = static_cast<int32_t>(touched.size());
+            touched.push_back(id);
+            if (touched.size() > chunks.size() * CHUNK) chunks.push_back(std::make_unique<Floats>(CHUNK * pitch));
+            std::copy_n(base + static_cast<std::size_t>(id) * pitch, pitch, row(static_cast<std::size_t>(place)));
+        }
+        return row(static_cast<std::size_t>(place));
+    }
+
+    // Copies become differences from the shared rows.
+    void subtract() {
+        for (std::size_t i = 0; i < touched.size(); ++i)
+            add_row(row(i), base + static_cast<std::size_t>(touched[i]) * pitch, -1, pitch);
+    }
+    // Adds the differences of the rows that thread `mine` of `team` owns.
+    void add(std::size_t mine, std::size_t team) {
+        for (std::size_t i = 0; i < touched.size(); ++i)
+            if (static_cast<std::size_t>(touched[i]) % team == mine)
+                add_row(base + static_cast<std::size_t>(touched[i]) * pitch, row(i), 1, pitch);
+    }
+    void forget() {
+        for (const int32_t id : touched) slot[static_cast<std::size_t>(id)] = -1;
+        touched.clear();
+    }
+
+  private:
+    static constexpr std::size_t CHUNK = 256;  // rows; chunks, so that pointers to rows stay valid as they grow
+    float *base;
+    std::size_t pitch;
+    std::vector<int32_t> slot, touched;
+    std::vector<std::unique_ptr<Floats>> chunks;
+
+    float *row(std::size_t place) { return chunks[place / CHUNK]->data() + place % CHUNK * pitch; }
+};
+
+// Trains piece after piece on rows that it is handed.
+template <class Rows> class Worker {
+  public:
+    Worker(const Model &model, const Word2VecSettings &settings, Rows input, Rows output)
+        : input(std::move(input)), output(std::move(output)), model(model), settings(settings),
+          tile(settings.centres + 2 * settings.window,
+               settings.hierarchical ? settings.centres * DEEPEST : settings.centres + settings.noise, model.pitch),
+          means(settings.centres * model.pitch), uses(settings.centres + 2 * settings.window) {}
+
+    // Centres are the words of ids[start, stop); a window may look a little further where a sentence goes on.
+    Passed train(const int32_t *ids, std::size_t n, std::size_t start, std::size_t stop, uint64_t seed, float rate) {
+        const std::size_t margin = 2 * settings.window;
+        std::size_t from = start, to = stop;
+        while (from > 0 && start - from < margin && ids[from - 1] >= 0) --from;
+        while (to < n && to - stop < margin && to > 0 && ids[to - 1] >= 0) ++to;
+        Random random(seed);
+        sample_piece(model, settings, ids + from, to - from, start - from, stop - from, random, piece);
+        Passed passed;
+        for (std::size_t begin = piece.first; begin < piece.last; begin += settings.centres) {
+            const std::size_t end = std::min(piece.last, begin + settings.centres);
+            passed.pairs += settings.skipgram ? skipgram(begin, end, random, rate, passed.loss)
+                                              : cbow(begin, end, random, rate, passed.loss);
+        }
+        return passed;
+    }
+
+    Rows input, output;
+
+  private:
+    const Model &model;
+    const Word2VecSettings &settings;
+    Tile tile;
+    Floats means;
+    Piece piece;
+    std::vector<int32_t> names;     // what the tile's outputs are: words or inner nodes
+    std::vector<uint32_t> uses;     // centres that have this input in their window
+    std::vector<std::size_t> heads; // cbow: centres that have a window
+
+    std::size_t column(int32_t name) {
+        const auto found = std::find(names.begin(), names.end(), name);
+        if (found == names.end()) names.push_back(name);
+        return static_cast<std::size_t>(found - names.begin());
+    }
+    void name_outputs(std::size_t begin, std::size_t end, Random &random) {
+        names.clear();
+        if (settings.hierarchical) {
+            for (std::size_t i = begin; i < end; ++i)
+                for (int64_t p = model.path_start[piece.word[i]]; p < model.path_start[piece.word[i] + 1]; ++p)
+                    column(model.path[p] >> 1);
+        } else {
+            for (std::size_t i = begin; i < end; ++i) column(piece.word[i]);
+            noise.clear();
+            for (std::size_t i = 0; i < settings.noise; ++i) noise.push_back(noise_word(model, random));
+            for (const int32_t word : noise) column(word);
+        }
+    }
+    std::vector<int32_t> noise;
+
+    // Pair (input row, centre): the centre's own outputs.
+    void pair(std::size_t row, std::size_t centre) {
+        const int32_t word = piece.word[centre];
+        if (settings.hierarchical) {
+            for (int64_t p = model.path_start[word]; p < model.path_start[word + 1]; ++p) {
+                const std::size_t at = tile.at(row, column(model.path[p] >> 1));
+                tile.weight()[at] += 1;
+                tile.label()[at] += static_cast<float>(1 - (model.path[p] & 1));
+            }
+        } else {
+            const std::size_t at = tile.at(row, column(word));
+            tile.weight()[at] += 1;
+            tile.label()[at] += 1;
+        }
+    }
+
+    std::size_t skipgram(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
+        std::size_t low = end, high = begin, pairs = 0;
+        for (std::size_t i = begin; i < end; ++i) {
+            const auto left = static_cast<std::size_t>(piece.left[i]), right = static_cast<std::size_t>(piece.right[i]);
+            if (left + right == 0) continue;
+            low = std::min(low, i - left), high = std::max(high, i + right + 1);
+            pairs += left + right;
+        }
+        name_outputs(begin, end, random);
+        if (pairs == 0) return 0;
+        tile.open(high - low, names.size());
+        for (std::size_t j = low; j < high; ++j) tile.x[j - low] = input.at(piece.word[j]);
+        for (std::size_t o = 0; o < names.size(); ++o) tile.u[o] = output.at(names[o]);
+        std::fill_n(uses.begin(), high - low, 0);
+        for (std::size_t i = begin; i < end; ++i)
+            for (std::size_t j = i - static_cast<std::size_t>(piece.left[i]);
+                 j <= i + static_cast<std::size_t>(piece.right[i]); ++j)
+                if (j != i) pair(j - low, i), ++uses[j - low];
+        if (!settings.hierarchical) {
+            const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);
+            for (const int32_t word : noise) {
+                const std::size_t at = column(word);
+                for (std::size_t j = low; j < high; ++j)
+                    tile.weight()[tile.at(j - low, at)] += share * static_cast<float>(uses[j - low]);
+                for (std::size_t i = begin; i < end; ++i)  // a centre is not its own noise
+                    for (std::size_t j = i - static_cast<std::size_t>(piece.left[i]);
+                         piece.word[i] == word && j <= i + static_cast<std::size_t>(piece.right[i]); ++j)
+                        if (j != i) tile.weight()[tile.at(j - low, at)] -= share;
+            }
+        }
+        loss += logistic_tile(tile, rate, true);
+        return pairs;
+    }
+
+    std::size_t cbow(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
+        heads.clear();
+        for (std::size_t i = begin; i < end; ++i)
+            if (piece.left[i] + piece.right[i] > 0) heads.push_back(i);
+        name_outputs(begin, end, random);
+        if (heads.empty()) return 0;
+        tile.open(heads.size(), names.size());
+        for (std::size_t o = 0; o < names.size(); ++o) tile.u[o] = output.at(names[o]);
+        const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);
+        for (std::size_t h = 0; h < heads.size(); ++h) {
+            const std::size_t i = heads[h];
+            tile.x[h] = means.data() + h * model.pitch;
+            std::fill_n(tile.x[h], model.pitch, 0.0f);
+            const float by = settings.mean ? 1.0f / static_cast<float>(piece.left[i] + piece.right[i]) : 1.0f;
+            window(i, [&](int32_t word) { add_row(tile.x[h], input.at(word), by, model.pitch); });
+            pair(h, i);
+            if (!settings.hierarchical)
+                for (const int32_t word : noise)
+                    if (word != piece.word[i]) tile.weight()[tile.at(h, column(word))] += share;
+        }
+        loss += logistic_tile(tile, rate, false);
+        for (std::size_t h = 0; h < heads.size(); ++h) {
+            const std::size_t i = heads[h];
+            // As word2vec: each word of a mean gets the mean's whole step, each word of a sum its share of the sum's.
+            const float by = settings.mean ? 1.0f : 1.0f / static_cast<float>(piece.left[i] + piece.right[i]);
+            window(i, [&](int32_t word) { add_row(input.at(word), tile.step(h), by, model.pitch); });
+        }
+        return heads.size();
+    }
+
+    template <class Each> void window(std::size_t centre, Each &&each) {
+        for (std::size_t j = centre - static_cast<std::size_t>(piece.left[centre]);
+             j <= centre + static_cast<std::size_t>(piece.right[centre]); ++j)
+            if (j != centre) each(piece.word[j]);
+    }
+};
+
+struct Span {
+    std::size_t begin, end;  // pieces
+};
+
+float rate_at(const Word2VecSettings &settings, std::size_t epoch, std::size_t start, std::size_t n) {
+    const double passed = (static_cast<double>(epoch) + static_cast<double>(start) / static_cast<double>(n)) /
+                          static_cast<double>(settings.epochs);
+    return static_cast<float>(settings.rate - (settings.rate - settings.last_rate) * passed);
+}
+
+Passed train_shared(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                    std::size_t epoch, Span pieces, int threads, const std::atomic<bool> &stop) {
+    std::vector<std::unique_ptr<Worker<SharedRows>>> workers(static_cast<std::size_t>(std::max(threads, 1)));
+    for (auto &worker : workers)
+        worker = std::make_unique<Worker<SharedRows>>(model, settings, SharedRows{model.input, model.pitch},
+                                                      SharedRows{model.output, model.pitch});
+    std::vector<Passed> passed(workers.size());
+    parallel_for(pieces.end - pieces.begin, 1, threads, stop, [&](std::size_t i, std::size_t, int thread) {
+        const std::size_t p = pieces.begin + i;
+        const std::size_t start = piece_start(ids, n, p, settings.span), end = piece_start(ids, n, p + 1, settings.span);
+        const Passed part = workers[static_cast<std::size_t>(thread)]->train(
+            ids, n, start, end, piece_seed(settings.seed, epoch, p), rate_at(settings, epoch, start, n));
+        passed[static_cast<std::size_t>(thread)].loss += part.loss;
+        passed[static_cast<std::size_t>(thread)].pairs += part.pairs;
+    });
+    Passed total;
+    for (const Passed &part : passed) total.loss += part.loss, total.pairs += part.pairs;
+    return total;
+}
+
+Passed train_fixed(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                   std::size_t epoch, Span pieces, int threads, const std::atomic<bool> &stop) {
+    const std::size_t team = std::min<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), ROUND);
+    std::vector<std::unique_ptr<Worker<CopiedRows>>> workers(ROUND);
+    for (auto &worker : workers)
+        worker = std::make_unique<Worker<CopiedRows>>(model, settings, CopiedRows(model.input, model.words, model.pitch),
+                                                      CopiedRows(model.output, model.words, model.pitch));
+    std::vector<Passed> passed(ROUND);
+    std::exception_ptr failure;
+    std::mutex mutex;
+    std::barrier meet(static_cast<std::ptrdiff_t>(team));
+    std::atomic<bool> ending{false};
+    auto run_all = [&](std::size_t mine) {
+        for (std::size_t first = pieces.begin; first < pieces.end; first += ROUND) {
+            const std::size_t here = std::min(ROUND, pieces.end - first);
+            for (std::size_t s = mine; s < here; s += team) {
+                const std::size_t p = first + s;
+                const std::size_t start = piece_start(ids, n, p, settings.span), end = piece_start(ids, n, p + 1, settings.span);
+                const Passed part = workers[s]->train(ids, n, start, end, piece_seed(settings.seed, epoch, p),
+                                                      rate_at(settings, epoch, start, n));
+                passed[s].loss += part.loss, passed[s].pairs += part.pairs;
+                workers[s]->input.subtract();
+                workers[s]->output.subtract();
+            }
+            if (mine == 0 && stop.load(std::memory_order_relaxed)) ending = true;  // one reader, so that all agree
+            meet.arrive_and_wait();
+            for (std::size_t s = 0; s < here; ++s) {
+                workers[s]->input.add(mine, team);
+                workers[s]->output.add(mine, team);
+            }
+            const bool last = ending.load();
+            meet.arrive_and_wait();
+            for (std::size_t s = mine; s < here; s += team) {
+                workers[s]->input.forget();
+                workers[s]->output.forget();
+            }
+            if (last) return;
+        }
+    };
+    auto run = [&](std::size_t mine) {
+        try {
+            run_all(mine);
+        } catch (...) {
+            std::lock_guard lock(mutex);
+            if (!failure) failure = std::current_exception();
+            ending = true;
+            meet.arrive_and_drop();  // the others must not wait for this one
+        }
+    };
+    std::vector<std::thread> helpers;
+    for (std::size_t t = 1; t < team; ++t) helpers.emplace_back(run, t);
+    run(0);
+    for (std::thread &helper : helpers) helper.join();
+    if (failure) std::rethrow_exception(failure);
+    Passed total;
+    for (const Passed &part : passed) total.loss += part.loss, total.pairs += part.pairs;
+    return total;
+}
+
+}  // namespace
+
+void sample_piece(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                  std::size_t start, std::size_t stop, Random &random, Piece &piece) {
+    piece.word.clear(), piece.left.clear(), piece.right.clear();
+    piece.first = piece.last = 0;
+    std::size_t sentence = 0;
+    auto close = [&] {
+        const std::size_t end = piece.word.size();
+        for (std::size_t i = sentence; i < end; ++i) {
+            const std::size_t reach = settings.shrink ? 1 + random.below(settings.window) : settings.window;
+            piece.left.push_back(static_cast<int32_t>(std::min(reach, i - sentence)));
+            piece.right.push_back(static_cast<int32_t>(std::min(reach, end - 1 - i)));
+        }
+        sentence = end;
+    };
+    for (std::size_t i = 0; i < n; ++i) {
+        if (i == start) piece.first = piece.word.size();
+        if (i == stop) piece.last = piece.word.size();
+        if (ids[i] < 0)
+            close();
+        else if (model.keep[ids[i]] == 0xffffffff || static_cast<uint32_t>(random.next()) <= model.keep[ids[i]])
+            piece.word.push_back(ids[i]);
+    }
+    close();
+    if (stop >= n) piece.last = piece.word.size();
+}
+
+int32_t noise_word(const Model &model, Random &random) {
+    const uint64_t bits = random.next();
+    const uint64_t slot = (bits >> 32) * model.words >> 32;
+    return static_cast<uint32_t>(bits) <= model.noise_below[slot] ? static_cast<int32_t>(slot) : model.noise_alias[slot];
+}
+
+std::size_t piece_start(const int32_t *ids, std::size_t n, std::size_t p, std::size_t span) {
+    const std::size_t begin = p * span, end = std::min(n, begin + span);
+    if (p == 0 || begin >= n) return std::min(begin, n);
+    for (std::size_t i = begin; i < end; ++i)
+        if (ids[i] < 0) return i + 1;
+    return begin;
+}
+
+uint64_t piece_seed(uint64_t seed, std::size_t epoch, std::size_t p) {
+    Random mixed(seed);
+    Random again(mixed.next() ^ epoch * 0xd1b54a32d192ed03);
+    return again.next() ^ p * 0x9e3779b97f4a7c15;
+}
+
+Passed train_part(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                  std::size_t epoch, std::size_t part, std::size_t parts, int threads, const std::atomic<bool> &stop) {
+    // Parts are cut between rounds, so that deterministic training does not depend on how many there are.
+    const std::size_t pieces = (n + settings.span - 1) / settings.span, rounds = (pieces + ROUND - 1) / ROUND;
+    const Span here{std::min(pieces, rounds * part / parts * ROUND), std::min(pieces, rounds * (part + 1) / parts * ROUND)};
+    auto *train = settings.deterministic ? train_fixed : train_shared;
+    return train(model, settings, ids, n, epoch, here, threads, stop);
+}
+
+}  // namespace firth

@@ -1,0 +1,128 @@
+// word2vec: skip-gram and CBOW over negative sampling and hierarchical softmax.
+//
+// Everything is one small dense problem, solved again and again: a tile of input rows against a tile of output rows, with
+// a weight and a label for each pair (logistic_tile). Skip-gram's inputs are the words around a few consecutive centres,
+// CBOW's are the means of those words; the outputs are the centres with shared noise words, or the inner nodes of the
+// centres' Huffman paths.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace firth {
+
+constexpr std::size_t BLOCK = 4;        // rows of a register block; tiles are padded to it with rows of zeros
+constexpr std::size_t ROW_FLOATS = 16;  // rows are padded to whole cache lines
+
+// Float storage at an address that divides by 64, zero at first.
+class Floats {
+  public:
+    explicit Floats(std::size_t n) : storage(n + ROW_FLOATS) {
+        start = (64 - reinterpret_cast<std::uintptr_t>(storage.data()) % 64) % 64 / sizeof(float);
+    }
+    float *data() { return storage.data() + start; }
+
+  private:
+    std::vector<float> storage;
+    std::size_t start;
+};
+
+// Weights and labels lie in blocks of 4 x 4, block row by block row, so that a block's scores come out of the registers
+// in the order in which they meet their weights.
+struct Tile {
+    Tile(std::size_t most_inputs, std::size_t most_outputs, std::size_t pitch);
+
+    std::size_t inputs = 0, outputs = 0;
+    std::vector<float *> x, u;               // rows of `pitch` floats, 64-byte aligned; no output row stands twice
+    std::size_t pitch;
+
+    // Both sides are settled: weights and labels become zero.
+    void open(std::size_t n_inputs, std::size_t n_outputs);
+    std::size_t input_blocks() const { return (inputs + BLOCK - 1) / BLOCK; }
+    std::size_t output_blocks() const { return (outputs + BLOCK - 1) / BLOCK; }
+    std::size_t at(std::size_t input, std::size_t output) const {
+        return (input / BLOCK * output_blocks() + output / BLOCK) * BLOCK * BLOCK + input % BLOCK * BLOCK +
+               output % BLOCK;
+    }
+    float *weight() { return weights.data(); }
+    float *label() { return labels.data(); }
+    float *gradient() { return gradients.data(); }
+    float *step(std::size_t input) { return steps.data() + input * pitch; }
+
+  private:
+    Floats weights, labels, gradients, steps, nothing;
+};
+
+// One gradient step on a tile. With s = x u^T and sigma the logistic function:
+//   loss = sum of weight * log(1 + exp(s)) - label * s
+//   g = rate * (label - weight * sigma(s));   x += g u;   u += g^T x (the x before the step)
+// A negative pair has label 0; a positive pair has weight and label 1. Returns the loss before the step. What x moves by
+// is left in tile.step(i); with move = false x itself stays.
+double logistic_tile(Tile &tile, float rate, bool move);
+// to += by * from, for rows of `pitch` floats.
+void add_row(float *to, const float *from, float by, std::size_t pitch);
+
+struct Word2VecSettings {
+    bool skipgram, hierarchical, mean, shrink, deterministic;
+    std::size_t window, negatives, epochs;
+    float rate, last_rate;
+    uint64_t seed;
+    std::size_t centres, noise;  // centres a tile, noise words a tile
+    std::size_t span;            // ids a piece
+};
+
+struct Model {
+    std::size_t words, pitch;
+    float *input, *output;
+    const uint32_t *keep;         // (v) a word is kept if 32 random bits are <= this
+    const uint32_t *noise_below;  // (v) alias table: stay if 32 random bits are <= this
+    const int32_t *noise_alias;   // (v) else take this word
+    const int64_t *path_start;    // (v + 1) where a word's Huffman path begins in `path`
+    const int32_t *path;          // inner nodes, times two, plus the code bit
+};
+
+void alias_table(const double *weights, std::size_t n, uint32_t *below, int32_t *alias);
+std::vector<int32_t> huffman(const int64_t *counts, std::size_t n, int64_t *starts);
+
+// Numbers from a seed: splitmix64 (Steele, Lea, Flood 2014), one multiplication chain a draw, simple enough for a twin.
+class Random {
+  public:
+    explicit Random(uint64_t state) : state(state) {}
+    uint64_t next() {
+        uint64_t z = state += 0x9e3779b97f4a7c15;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+        z = (z ^ z >> 27) * 0x94d049bb133111eb;
+        return z ^ z >> 31;
+    }
+    uint32_t below(uint64_t n) { return static_cast<uint32_t>((next() >> 32) * n >> 32); }
+
+  private:
+    uint64_t state;
+};
+
+// A slice of the corpus as one pass of training sees it: without the words that subsampling left out, and how many words
+// to the left and right belong to each one's window; windows end with their sentence. Centres are [first, last), from
+// ids[start, stop); the others are only company.
+struct Piece {
+    std::vector<int32_t> word, left, right;
+    std::size_t first, last;
+};
+void sample_piece(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                  std::size_t start, std::size_t stop, Random &random, Piece &piece);
+int32_t noise_word(const Model &model, Random &random);
+// Where piece p of a corpus begins: behind the first sentence end in its span, or at the span's begin if there is none.
+std::size_t piece_start(const int32_t *ids, std::size_t n, std::size_t p, std::size_t span);
+uint64_t piece_seed(uint64_t seed, std::size_t epoch, std::size_t p);
+
+struct Passed {
+    double loss = 0;
+    uint64_t pairs = 0;  // that the loss sums over: (centre, context) in skip-gram, centres in CBOW
+};
+
+// Trains on part `part` of `parts` of ids[0, n), as in epoch `epoch` of settings.epochs.
+Passed train_part(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                  std::size_t epoch, std::size_t part, std::size_t parts, int threads, const std::atomic<bool> &stop);
+
+}  // namespace firth
