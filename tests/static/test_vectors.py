@@ -86,6 +86,7 @@ def test_a_compressed_file_is_opened_as_it_is(wv: WordVectors, tmp_path: Path) -
     np.testing.assert_array_equal(WordVectors.load(tmp_path / "w.txt.gz").vectors, wv.vectors)
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")  # gensim's own 3CosMul calls init_sims
 def test_measures_agree_with_gensim(wv: WordVectors, theirs: Any) -> None:
     assert wv.similarity("king", "man") == pytest.approx(theirs.similarity("king", "man"), abs=1e-6)
     assert wv.distance("king", "man") == pytest.approx(theirs.distance("king", "man"), abs=1e-6)
