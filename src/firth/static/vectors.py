@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from firth.arrays import Neighbours, Vectors, unit
 from firth.errors import SettingsError, ShapeError
 
-_SMALL = 1e-3  # keeps 3CosMul's quotient finite; the constant of its paper
+_SMALL = 1e-6  # keeps the quotient of 3CosMul finite; gensim divides by the same
 
 
 class Searchable(Protocol):
