@@ -236,6 +236,15 @@ def test_saving_over_another_split_or_anything_else_is_refused(beir: Write) -> N
     assert read(folder).missing == []
 
 
+def test_a_test_set_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    sound = TestSet({"a": Document("a", "x")}, {"q": "?"}, {"q": {"a": 1.0}})
+    sound.save(tmp_path / "out")
+    with pytest.raises(DataError, match="holds a tab or a line end"):
+        TestSet({"a\t": Document("a\t", "x")}, {"q": "?"}, {"q": {"a\t": 1.0}}).save(tmp_path / "out")
+    assert TestSet.load(tmp_path / "out") == sound
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_domain_describes_itself(beir: Write) -> None:
     folder = beir(train=None)
     assert read(folder).describe().splitlines() == [

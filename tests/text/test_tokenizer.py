@@ -126,9 +126,32 @@ def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
-def test_a_damaged_tokenizer_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
-    with pytest.raises(FormatError, match="not a tokenizer that tokenizers"):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"version": "1.0"', "line 1: not JSON"),
+        ("[]", "no vocabulary in it"),
+        ('{"model": {"type": "WordPiece"}}', "no vocabulary in it"),
+        ('{"model": {"type": "WordPiece", "vocab": {"a": "b"}}}', "claims the token id 'b'"),
+        ('{"model": {"type": "WordPiece", "vocab": {"a": 0}}}', "not a tokenizer that tokenizers"),
+    ],
+)
+def test_a_damaged_tokenizer_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(FormatError, match=says):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["vocab", "added_tokens"])
+def test_an_id_that_memory_would_be_kept_for_is_refused(bert: Tokenizer, tmp_path: Path, place: str) -> None:
+    # The library counts from 0 to the largest id when it writes a vocabulary: gigabytes for one line of a file.
+    described = json.loads(bert._backend.to_str())
+    if place == "vocab":
+        described["model"]["vocab"]["zyzzyva"] = 4_000_000_000
+    else:
+        described["added_tokens"][0]["id"] = 4_000_000_000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(FormatError, match="claims the token id 4000000000, expected 0 to 4,194,303"):
         Tokenizer.load(tmp_path)
 
 

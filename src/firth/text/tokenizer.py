@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from firth.arrays import Ids
 from firth.errors import FormatError, MissingExtraError, SettingsError
-from firth.files import write_text
+from firth.files import read_json, write_text
 from firth.text.records import Ragged
 from firth.text.wordpiece import native_wordpiece
 
 SLICE = 1 << 18  # characters tokenised at once: bounds the library's memory, about 150 bytes a token
+MOST_ENTRIES = 1 << 22  # ids of a vocabulary; the largest published ones have about 2^18
 PIECE = 1 << 18  # characters; a longer text is tokenised in pieces that end at a space, so that it cannot fill memory
 
 
@@ -78,6 +79,7 @@ class Tokenizer:
             return Tokenizer(_from_vocabulary(path))
         if not file.is_file():
             raise FormatError(f"no tokenizer.json here; was the whole model folder copied? ({file})", path=path)
+        _check_ids(file)
         try:
             backend = library.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for every fault of the file
@@ -221,6 +223,21 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingExtraError("tokenizers", "torch", "splitting text into a model's tokens") from error
     return tokenizers
+
+
+def _check_ids(file: Path) -> None:
+    """Refuse an id that memory would have to be kept for: the library counts from 0 to the largest."""
+    described = read_json(file)
+    model = described.get("model") if isinstance(described, dict) else None
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if vocabulary is None:
+        raise FormatError("no vocabulary in it; is this the model's tokenizer.json?", path=file)
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    added = described.get("added_tokens") or []
+    ids += [token.get("id") for token in added if isinstance(token, dict)]
+    wrong = next((i for i in ids if not isinstance(i, int) or not 0 <= i < MOST_ENTRIES), None)
+    if wrong is not None:
+        raise FormatError(f"claims the token id {wrong!r}, expected 0 to {MOST_ENTRIES - 1:,}", path=file)
 
 
 def _from_vocabulary(folder: Path) -> Any:

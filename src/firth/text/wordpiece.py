@@ -33,6 +33,7 @@ def native_wordpiece(backend: Any) -> WordPieces | None:
         or (described["pre_tokenizer"] or {}).get("type") != "BertPreTokenizer"
         or model["continuing_subword_prefix"] != "##"
         or model["unk_token"] not in model["vocab"]
+        or model["max_input_chars_per_word"] < 1
         or any(not token or not token.isascii() or token.split() != [token] for token in added)
     ):
         return None
