@@ -9,6 +9,7 @@
     flips        the queries that a change turned, with both rankings
     adapter      our encoders and collections as models of mteb
     overlap      texts that two sets share, and the scores on what is left
+    probes       where an encoder fails: facts, writing, position, roles, made from the documents; perturb changes texts
     waterfall    where the recall went, from exact search to what is returned
     draft        a test set of one's own: drafted, reviewed by a person, read back; checks: what is wrong with one
     gates        a bar that a score must reach, a baseline that it must not fall below
