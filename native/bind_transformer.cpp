@@ -17,9 +17,9 @@ struct BoundTransformer {
 
     BoundTransformer(In2<float> tokens_, In2<float> positions_, In1<float> scale_, In1<float> shift_,
                      std::optional<In2<float>> relative_, std::size_t heads, std::size_t inner, float eps,
-                     bool bfloat16)
+                     int activation, bool bfloat16)
         : tokens(tokens_), positions(positions_), scale(scale_), shift(shift_), relative(relative_),
-          encoder(make_transformer({tokens.shape(1), heads, inner, eps},
+          encoder(make_transformer({tokens.shape(1), heads, inner, eps, static_cast<Activation>(activation)},
                                    {tokens.data(), positions.data(), scale.data(), shift.data(),
                                     relative ? relative->data() : nullptr, positions.shape(0)},
                                    bfloat16)) {}
@@ -46,9 +46,10 @@ struct BoundTransformer {
 void bind_transformer(nb::module_ &m) {
     nb::class_<BoundTransformer>(m, "Transformer")
         .def(nb::init<In2<float>, In2<float>, In1<float>, In1<float>, std::optional<In2<float>>, std::size_t,
-                      std::size_t, float, bool>(),
+                      std::size_t, float, int, bool>(),
              nb::arg("tokens"), nb::arg("positions"), nb::arg("scale"), nb::arg("shift"), nb::arg("relative").none(),
-             nb::arg("heads"), nb::arg("inner"), nb::arg("eps"), nb::arg("bfloat16"))
+             nb::arg("heads"), nb::arg("inner"), nb::arg("eps"),
+             nb::arg("activation"), nb::arg("bfloat16"))
         .def("add_layer", &BoundTransformer::add_layer)
         .def_prop_ro("precision", [](const BoundTransformer &self) { return self.encoder->precision(); })
         .def("run", &BoundTransformer::run, nb::arg("ids"), nb::arg("offsets"), nb::arg("out"), nb::arg("pool"),

@@ -8,9 +8,12 @@
 
 namespace firth {
 
+enum class Activation { gelu, gelu_tanh, relu };  // of the feed-forward layer; gelu is the exact one, with erf
+
 struct EncoderSettings {
     std::size_t dims, heads, inner;  // d, h, width of the feed-forward layer; heads divides dims
     float eps;                       // of the layer normalisation
+    Activation activation;
 };
 
 // Row-major float32, read once when they are packed.

@@ -15,7 +15,11 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns of its own header's undefined values (PR 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -58,24 +62,58 @@ inline vf fma(vf a, vf b, vf c) {
 #endif
 }
 
-inline vf larger(vf a, vf b) { return a > b ? a : b; }
-inline vf smaller(vf a, vf b) { return a < b ? a : b; }
+// Spelt out for each level: a ? b : c on vectors becomes a comparison and a blend.
+inline vf larger(vf a, vf b) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX__)
+    return _mm256_max_ps(a, b);
+#elif defined(__SSE__)
+    return _mm_max_ps(a, b);
+#elif defined(__aarch64__)
+    return vmaxq_f32(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+inline vf smaller(vf a, vf b) {
+#if defined(__AVX512F__)
+    return _mm512_min_ps(a, b);
+#elif defined(__AVX__)
+    return _mm256_min_ps(a, b);
+#elif defined(__SSE__)
+    return _mm_min_ps(a, b);
+#elif defined(__aarch64__)
+    return vminq_f32(a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
 
 // Lanes are joined as a tree, halves first.
-template <class Join> inline float reduce(const vf &v, Join join) {
-    float lane[WIDTH];
-    std::memcpy(lane, &v, sizeof v);
-    for (std::size_t width = WIDTH / 2; width > 0; width /= 2)
-        for (std::size_t i = 0; i < width; ++i) lane[i] = join(lane[i], lane[i + width]);
-    return lane[0];
+using f32x4 = float __attribute__((vector_size(16)));
+using f32x8 = float __attribute__((vector_size(32)));
+using f32x16 = float __attribute__((vector_size(64)));
+
+template <class Join> inline float reduce(f32x4 v, Join join) { return join(join(v[0], v[2]), join(v[1], v[3])); }
+
+template <class Join> inline float reduce(f32x8 v, Join join) {
+    return reduce(join(__builtin_shufflevector(v, v, 0, 1, 2, 3), __builtin_shufflevector(v, v, 4, 5, 6, 7)), join);
 }
 
-inline float sum(const vf &v) {
-    return reduce(v, [](float a, float b) { return a + b; });
+template <class Join> inline float reduce(f32x16 v, Join join) {
+    return reduce(join(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
+                       __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)),
+                  join);
 }
 
-inline float largest(const vf &v) {
-    return reduce(v, [](float a, float b) { return a > b ? a : b; });
+inline float sum(vf v) {
+    return reduce(v, [](auto a, auto b) { return a + b; });
+}
+
+inline float largest(vf v) {
+    return reduce(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 template <std::size_t N> inline vf polynomial(const float (&c)[N], vf x) {
@@ -101,9 +139,16 @@ inline vf gelu(vf x) {
                            -0.025027582f, 0.018517751f,   -0.012834442f, 0.008496087f,    -0.0053317356f,
                            0.0027472083f, -0.0011486454f, 0.0007948116f, -0.0006178248f,  0.0001951047f};
     constexpr float END = 5.25f;
-    const vf near = smaller(larger(x, all(-END)), all(END));
-    const vf p = polynomial(C, fma(near * near, all(2.0f / (END * END)), all(-1.0f)));
-    return x * smaller(larger(fma(near, p, all(0.5f)), vf{}), all(1.0f));
+    const vf p = polynomial(C, fma(smaller(x * x, all(END * END)), all(2.0f / (END * END)), all(-1.0f)));
+    return x * smaller(larger(fma(x, p, all(0.5f)), vf{}), all(1.0f));
+}
+
+// The form with tanh, 0.5·x·(1 + tanh y) = x / (1 + e^-2y) for y = sqrt(2/π)·(x + 0.044715·x³).
+inline vf gelu_tanh(vf x) {
+    constexpr float MINUS_TWO_LOG2E = -2.88539008f, ROOT = 0.79788456f, CUBE = 0.044715f;
+    const vf y = x * fma(x * x, all(ROOT * CUBE), all(ROOT));
+    const vf power = exp2(larger(y, -y) * MINUS_TWO_LOG2E);  // e^-2|y|
+    return x * (y > vf{} ? all(1.0f) : power) / (power + 1.0f);
 }
 
 }  // namespace firth

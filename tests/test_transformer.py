@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from firth import kernels
 from firth.arrays import Ids
 from firth.errors import SettingsError, ShapeError
-from firth.kernels.transformer import Floats, Layer, Tokens, Transformer, Weights, hidden_twin
+from firth.kernels.transformer import ACTIVATIONS, Floats, Layer, Tokens, Transformer, Weights, hidden_twin
 
 LONGEST = 70
 VOCABULARY = 50
@@ -57,6 +57,18 @@ def test_relative_position_bias_is_added_to_the_scores(
     found = Transformer(biased, precision=precision, module=level).hidden(*texts)
     assert cosines(found, twin(biased, *texts)).min() > 0.9995
     assert cosines(found, twin(plain, *texts)).min() < 0.99
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_each_activation_is_its_formula(
+    level: Any, texts: tuple[Tokens, Ids], rng: np.random.Generator, activation: str
+) -> None:
+    """Inputs of the activation spread over ±20, beyond where its polynomial ends."""
+    plain = random_weights(64, 4, 96)
+    wide = [replace(one, up=one.up * 8) for one in plain.layers]
+    weights = replace(plain, layers=wide, activation=activation)
+    found = Transformer(weights, precision="float32", module=level).hidden(*texts)
+    np.testing.assert_allclose(found, twin(weights, *texts), atol=3e-5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -168,9 +180,11 @@ def test_weights_that_do_not_fit_each_other_are_refused_by_name() -> None:
         Transformer(replace(good, layers=[]))
 
 
-def test_unknown_precisions_and_pools_are_refused() -> None:
+def test_unknown_precisions_activations_and_pools_are_refused() -> None:
     with pytest.raises(SettingsError, match="float16"):
         Transformer(random_weights(64, 2, 64), precision="float16")
+    with pytest.raises(SettingsError, match="swish"):
+        Transformer(replace(random_weights(64, 2, 64), activation="swish"))
     with pytest.raises(SettingsError, match="max"):
         Transformer(random_weights(64, 2, 64)).pooled(np.ones(1, np.int32), np.array([0, 1]), pool="max")  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ from firth.errors import ModelError, ShapeError
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert")
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # first position = padding id + 1
-_ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh", "relu": "relu"}
+ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh", "relu": "relu"}
 _BUCKETS, _FARTHEST = 32, 128  # MPNet: distances from 128 tokens on share the last bucket of each direction
 _SHORT = 512  # tokens; longer texts keep no length² probabilities while they train
 # A size beyond these is damage or an attack; the largest published encoders stay 10 times below.
@@ -65,8 +65,8 @@ class BertSettings:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise ModelError(f"architecture {self.family!r} is not known; firth reads {', '.join(FAMILIES)}")
-        if self.activation not in _ACTIVATIONS:
-            raise ModelError(f"activation {self.activation!r} is not known; firth reads {', '.join(_ACTIVATIONS)}")
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(f"activation {self.activation!r} is not known; firth reads {', '.join(ACTIVATIONS)}")
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
                 raise ModelError(f"{name} is {getattr(self, name)}; expected 1 to {most:,}")
@@ -219,7 +219,7 @@ class _Layer(nn.Module):
         mixed = attention(qkv, s.attention_dropout if training else 0.0).reshape(len(x), s.dims)
         x = self.norm(x + F.dropout(self.out(mixed), s.dropout, training))
         wide = self.up(x)
-        approximate = _ACTIVATIONS[s.activation]
+        approximate = ACTIVATIONS[s.activation]
         wide = F.relu(wide) if approximate == "relu" else F.gelu(wide, approximate=approximate)
         y: Tensor = self.last_norm(x + F.dropout(self.down(wide), s.dropout, training))
         return y

@@ -1,7 +1,7 @@
 """A Bert's weights as the native kernel takes them: for encoding on a CPU, several times torch's speed.
 
-The kernel (firth.kernels.transformer) knows one activation, the exact GELU that all published encoders of these
-families use. Everything else, and all training, stays with torch.
+The kernel (firth.kernels.transformer) knows every family and activation that `Bert` does; training and the GPU stay
+with torch.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from firth.contextual.bert import Bert, bucket
+from firth.contextual.bert import ACTIVATIONS, Bert, bucket
 from firth.kernels.transformer import Floats, Layer, Transformer, Weights
 
+_SPELLINGS = {"none": "gelu", "tanh": "gelu_tanh", "relu": "relu"}
 _PRODUCTS = ("qkv", "out", "up", "down")
 
 
 def runs_natively(bert: Bert) -> bool:
     """Whether the kernel gives this model's hidden states."""
-    return bert.settings.activation == "gelu" and bert.words.weight.device.type == "cpu"
+    return bert.words.weight.device.type == "cpu"
 
 
 @torch.no_grad()
@@ -44,6 +45,7 @@ def kernel(bert: Bert, precision: str) -> Transformer:
         heads=bert.settings.heads,
         eps=bert.settings.eps,
         relative=relative,
+        activation=_SPELLINGS[ACTIVATIONS[bert.settings.activation]],
     )
     return Transformer(weights, precision=precision)
 

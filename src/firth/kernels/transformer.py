@@ -7,7 +7,7 @@ A text's result is the same bits whatever else is in the call, in whatever order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from math import erf
 from typing import Any, Literal
@@ -22,7 +22,8 @@ from firth.kernels import native
 Floats = NDArray[np.float32]
 Tokens = NDArray[np.int32]
 Pool = Literal["mean", "first"]
-POOLS = ("none", "mean", "first")  # as native/transformer.hpp numbers them
+POOLS = ("none", "mean", "first")  # as native/transformer.hpp numbers them, and ACTIVATIONS too
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -57,6 +58,7 @@ class Weights:
         heads: how many; divides d.
         eps: of every normalisation.
         relative: (h, 2p - 1): column p - 1 + j - i is added to the score that query i gives key j; None adds nothing.
+        activation: of the feed-forward layers: "gelu" (exact), "gelu_tanh" (its approximation by tanh), "relu".
     """
 
     tokens: Floats
@@ -67,6 +69,7 @@ class Weights:
     heads: int
     eps: float
     relative: Floats | None = None
+    activation: str = "gelu"
 
 
 class Transformer:
@@ -90,8 +93,10 @@ class Transformer:
         self._tokens, self._longest, self.dims = len(weights.tokens), len(weights.positions), weights.tokens.shape[1]
         tables = [_plain(a) for a in (weights.tokens, weights.positions, weights.scale, weights.shift)]
         relative = None if weights.relative is None else _plain(weights.relative)
-        inner = len(weights.layers[0].up)
-        self._native = module.Transformer(*tables, relative, weights.heads, inner, weights.eps, precision != "float32")
+        inner, activation = len(weights.layers[0].up), ACTIVATIONS.index(weights.activation)
+        self._native = module.Transformer(
+            *tables, relative, weights.heads, inner, weights.eps, activation, precision != "float32"
+        )
         for layer in weights.layers:
             self._native.add_layer(*(_plain(getattr(layer, field.name)) for field in fields(Layer)))
 
@@ -136,8 +141,12 @@ def hidden_twin(weights: Weights, ids: Tokens) -> NDArray[np.float64]:
         mixed = (scores / scores.sum(2, keepdims=True) @ v).transpose(1, 0, 2).reshape(n, d)
         x = _normal(x + mixed @ one.out.T + one.out_bias, one.out_scale, one.out_shift, weights.eps)
         inner = x @ one.up.T + one.up_bias
-        inner *= (1 + np.vectorize(erf, otypes=[float])(inner / np.sqrt(2))) / 2
-        x = _normal(x + inner @ one.down.T + one.down_bias, one.down_scale, one.down_shift, weights.eps)
+        x = _normal(
+            x + _ACTIVATE[weights.activation](inner) @ one.down.T + one.down_bias,
+            one.down_scale,
+            one.down_shift,
+            weights.eps,
+        )
     return x
 
 
@@ -147,6 +156,13 @@ def _normal(x: NDArray[Any], scale: Floats, shift: Floats, eps: float) -> NDArra
     return normal
 
 
+_ACTIVATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "gelu": lambda x: x * (1 + np.vectorize(erf, otypes=[float])(x / np.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    "relu": lambda x: np.maximum(x, 0),
+}
+
+
 def _plain(array: Floats) -> Floats:
     return np.ascontiguousarray(array, np.float32)
 
@@ -154,7 +170,10 @@ def _plain(array: Floats) -> Floats:
 def _check(weights: Weights) -> None:
     if not weights.layers:
         raise ShapeError("layers: expected at least one, got none")
-    d, inner, p = weights.tokens.shape[1], len(weights.layers[0].up), len(weights.positions)
+    if weights.activation not in ACTIVATIONS:
+        raise SettingsError(f"activation {weights.activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+    d: int = weights.tokens.shape[1]
+    inner, p = len(weights.layers[0].up), len(weights.positions)
     if weights.heads < 1 or d % weights.heads:
         raise ShapeError(f"{weights.heads} heads do not divide {d} dimensions")
     wanted: dict[str, tuple[int, ...]] = {"positions": (p, d), "scale": (d,), "shift": (d,)}
