@@ -13,7 +13,7 @@
     waterfall    where the recall went, from exact search to what is returned
     draft        a test set of one's own: drafted, reviewed by a person, read back; checks: what is wrong with one
     gates        a bar that a score must reach, a baseline that it must not fall below
-    report       records -> report.json and a self-contained report.html (figures, page)
+    report       records -> report.json and a self-contained report.html (figures, page); summary: Markdown
 
 The room can be called: `firth.evaluate(encoder, testset)` is `firth.evaluate.judge.evaluate(encoder, testset)`.
 """
