@@ -69,7 +69,7 @@ def test_negatives_are_near_and_never_an_answer() -> None:
     pairs = [Pair("abc", "abcc"), Pair("abc", "aabc"), Pair("xyz", "xyzz")]
     texts = ("abcc", "aabc", "xyzz", "abd", "qqq", "xyw", "bcd")
     corpus = Corpus(texts, Letters().encode(texts))
-    found, account = with_mined(pairs, corpus, Letters(), MineSettings(negatives=2))
+    found, account = with_mined(pairs, corpus, Letters(), MineSettings(negatives=2, sampling="top"))
     assert [set(pair.negatives) for pair in found[:2]] == [{"abd", "bcd"}] * 2
     assert found[2].negatives[0] == "xyw"
     assert account.removed["is an answer"] == 3

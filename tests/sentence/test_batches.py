@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firth.errors import DataError
@@ -29,6 +29,7 @@ def some_pairs(draw: st.DrawFn) -> list[Pair]:
     return draw(st.lists(st.builds(Pair, letters, letters.map(str.upper), negatives), min_size=1, max_size=60))
 
 
+@settings(deadline=None)  # a shared machine's speed is no property
 @given(pairs=some_pairs(), batch=st.integers(1, 9), negatives=st.integers(0, 3), epoch=st.integers(0, 2))
 def test_an_epoch_holds_every_pair_once_and_no_batch_a_text_twice(
     pairs: list[Pair], batch: int, negatives: int, epoch: int
@@ -44,6 +45,7 @@ def test_an_epoch_holds_every_pair_once_and_no_batch_a_text_twice(
     assert set(seen) == set(zip(found.query.tolist(), found.positive.tolist(), strict=True))
 
 
+@settings(deadline=None)  # a shared machine's speed is no property
 @given(pairs=some_pairs(), negatives=st.integers(0, 3))
 def test_another_answer_of_a_query_is_ignored_and_nothing_else_is(pairs: list[Pair], negatives: int) -> None:
     found = made(pairs)
@@ -54,6 +56,7 @@ def test_another_answer_of_a_query_is_ignored_and_nothing_else_is(pairs: list[Pa
                 assert part.ignore[row, column] == other
 
 
+@settings(deadline=None)  # a shared machine's speed is no property
 @given(pairs=some_pairs())
 def test_a_pairs_own_negatives_are_its_own_and_no_answers(pairs: list[Pair]) -> None:
     found = made(pairs)

@@ -30,15 +30,15 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 class MineSettings:
     """Which candidates are hard negatives."""
 
-    negatives: int = 4  # kept a query; beyond 10 little was gained in NV-Retriever
+    negatives: int = 8  # kept a query, of which each epoch draws some; beyond 10 little was gained in NV-Retriever
     relative: float | None = 0.95  # a candidate scores at most this share of the query's lowest-scored answer
     absolute: float | None = None  # … and at least this much below it, in units of the score
     most: float | None = None  # no candidate above this score
     least: float | None = None  # none below
     skip: int = 0  # of what is left, leave out the best: insurance against unmarked answers
-    depth: int | None = None  # then choose among this many; None = all that the table holds
+    depth: int | None = 30  # then choose among this many; None = all that the table holds
     duplicate: float = 0.97  # cosine to an answer from which on a candidate is that answer in other clothes
-    sampling: str = "top"  # the best of what is left, or "random" among them
+    sampling: str = "random"  # among what is left: an unmarked answer is drawn seldom; or "top", the best of it
     megabytes: int = 256  # working memory beyond the inputs and the result
     seed: int = 0  # of random sampling
 
