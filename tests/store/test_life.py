@@ -14,7 +14,7 @@ from firth.errors import FormatError, ModelError, SettingsError, StorageError
 from firth.store import Collection, IndexSettings
 from store.conftest import HashedWords
 
-SMALL = IndexSettings(m=8, ef_construction=40, exact_below=500, recall=0.95)
+SMALL = IndexSettings(m=8, ef_construction=40, exact_below=500, recall=0.95)  # graphs from 1,000 rows on
 
 
 @pytest.fixture(scope="module")

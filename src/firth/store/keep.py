@@ -13,6 +13,7 @@ there. A thread does it behind the writer's back; with `background=False` it is 
 
 from __future__ import annotations
 
+import atexit
 import threading
 
 import numpy as np
@@ -25,6 +26,7 @@ from firth.store.shelf import FORGET, SLICE
 from firth.store.space import Space, View
 from firth.store.vectors import SEGMENT
 
+LEAST = 1_000  # rows from which a graph is built; of fewer its codec would learn too little
 FIRST = 50_000  # rows that the first graph is built of; the rest is added in slices
 TAIL_SHARE = 0.02  # of the graph's rows: a longer tail costs more to scan than the walk
 TAIL_LEAST = 2_000  # rows; below it a scan takes a quarter of a millisecond
@@ -57,6 +59,7 @@ class Keeper:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="firth-keeper", daemon=True)
             self._thread.start()
+            atexit.register(self.stop)  # a thread in native code must not outlive the interpreter
         self._wake.set()
 
     def work(self, *, thorough: bool = False) -> None:
@@ -73,6 +76,7 @@ class Keeper:
         """Finish the piece at hand, no more."""
         self._stop = True
         self._wake.set()
+        atexit.unregister(self.stop)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
@@ -103,7 +107,7 @@ class Keeper:
         space, view = found
         settings, tail = space.settings.index, len(view.ids)
         if view.mark is None:
-            if tail < max(settings.exact_below, 1):
+            if tail < max(settings.exact_below, 1 if thorough else LEAST):
                 return False
             space.shelf.build(*_taken(space, view, FIRST), view.grave)
             return tail > FIRST
@@ -221,15 +225,16 @@ class Keeper:
 
     def _tidy(self) -> None:
         """Remove the files that no line of the table `spaces` names: what a killed writer left, or an old graph."""
-        spaces = self._ground.read(lambda moment: moment.spaces)
-        named = {space.facts.index_file for space in spaces}
-        numbers = {str(space.number) for space in spaces}
-        for path in (self._ground.folder / "index").iterdir():
-            if path.name not in named:
-                path.unlink(missing_ok=True)
-        for path in (self._ground.folder / "vectors").iterdir():
-            if path.name.split("-")[0] not in numbers:
-                path.unlink(missing_ok=True)
+        with self._ground.database.alone():  # a segment that is being begun has no name yet
+            spaces = self._ground.read(lambda moment: moment.spaces)
+            named = {space.facts.index_file for space in spaces}
+            numbers = {str(space.number) for space in spaces}
+            for path in (self._ground.folder / "index").iterdir():
+                if path.name not in named:
+                    path.unlink(missing_ok=True)
+            for path in (self._ground.folder / "vectors").iterdir():
+                if path.name.split("-")[0] not in numbers:
+                    path.unlink(missing_ok=True)
 
 
 def _taken(space: Space, view: View, most: int) -> tuple[Ids, Vectors]:

@@ -88,6 +88,8 @@ class Ground:
 
     def _moment(self, db: sqlite3.Connection) -> Moment:
         known = dict(db.execute("SELECT name, value FROM facts WHERE name IN ('version', 'spaces')").fetchall())
+        if len(known) < 2:
+            raise FormatError("damaged: its version is missing; restore a snapshot", path=self.database.path)
         with self._changing:
             seen, spaces = self._spaces
             if seen != known["spaces"]:

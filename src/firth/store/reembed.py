@@ -7,6 +7,7 @@ retired    kept, and on demand brought up to date and made live again: the roll 
 
 from __future__ import annotations
 
+import atexit
 import threading
 from dataclasses import replace
 
@@ -37,6 +38,7 @@ class Reembedding:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="firth-reembed", daemon=True)
         self._thread.start()
+        atexit.register(self.stop)  # a thread in a model must not outlive the interpreter
 
     @property
     def running(self) -> bool:
@@ -57,6 +59,7 @@ class Reembedding:
     def stop(self) -> None:
         """End it after the batch at hand; what was embedded stays, and `Collection.reembed` goes on from there."""
         self._stop.set()
+        atexit.unregister(self.stop)
         if self._thread is not threading.current_thread():
             self._thread.join()
 

@@ -92,7 +92,8 @@ def column(db: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -
     """(n,) int64, or (n, 2) for two columns, of "a FROM …" or "a, b FROM …"; in no certain order."""
     names, rest = statement.split(" FROM ", 1)
     width = names.count(",") + 1
-    joined = names.replace(",", " || ',' ||")
+    # Cast, so that a damaged database gives numbers, however wrong, and no text that does not parse.
+    joined = " || ',' || ".join(f"CAST({name} AS INTEGER)" for name in names.split(","))
     # One long string parsed by NumPy is 4x faster than a million tuples.
     (text,) = db.execute(f"SELECT group_concat({joined}) FROM {rest}", values).fetchone()
     numbers = np.empty(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")

@@ -15,6 +15,8 @@ the graves. Only payloads are changed in place; no index holds them.
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,7 +141,8 @@ END;
 def connect(path: Path, *, writer: bool, durable: bool = True) -> sqlite3.Connection:
     """A connection to the database in `path`, without implicit transactions.
 
-    A reader never writes; in a folder that it may not write to, it reads the file as it is (SQLite's `immutable`).
+    A reader never writes, but shares a small file with the writer. In a folder where it may not, it reads the database
+    as it lies there (SQLite's `immutable`), and nobody may write to it meanwhile.
 
     Raises:
         FormatError: not an SQLite database.
@@ -149,9 +152,16 @@ def connect(path: Path, *, writer: bool, durable: bool = True) -> sqlite3.Connec
         raise StorageError(
             f"SQLite {sqlite3.sqlite_version} is too old: firth.store needs 3.37 (a newer Python has it)"
         )
+    mode = "rw"
+    if not writer and not os.access(path.parent, os.W_OK):
+        mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "ro&immutable=1"
     with storage_errors(path):
         connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY
+            f"file:{quote(str(path))}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=BUSY,
         )
         add_functions(connection)
         connection.execute(f"PRAGMA cache_size = -{CACHE}")
@@ -170,12 +180,14 @@ def storage_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as ours: what happened, to which file, and what to do."""
     try:
         yield
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "") or ""
         if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
             raise StorageError(f"{path}: {error}; nothing was changed, free some room and try again") from error
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise FormatError(f"damaged: {error}; restore a snapshot", path=path) from error
         if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PERM")):
             raise StorageError(f"{path}: {error}") from error
-        raise
+        raise FormatError(f"damaged, or not a collection: {error}; restore a snapshot", path=path) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:  # in a stored value, or in SQLite's message about one
+        raise FormatError(f"damaged: {error}; restore a snapshot", path=path) from error

@@ -137,7 +137,13 @@ class VectorFiles:
 
 
 def parted(slots: Ids) -> Iterator[tuple[slice, Ids, int]]:
-    """For ascending slots (n,): where each segment's lie, their places in it, and its number."""
+    """For ascending slots (n,): where each segment's lie, their places in it, and its number.
+
+    Raises:
+        FormatError: a slot below 0.
+    """
+    if len(slots) and slots[0] < 0:
+        raise FormatError(f"damaged: a vector is said to be in slot {slots[0]}; restore a snapshot")
     segments = slots // SEGMENT
     borders = [0, *(np.flatnonzero(np.diff(segments)) + 1).tolist(), len(slots)]
     for begin, end in pairwise(borders):
