@@ -85,7 +85,9 @@ struct BFloat16 {
     // Two rows taken alternately; without a second row, zeros.
     static void pair(T *out, const T *first, const T *second, std::size_t n) {
         for (std::size_t i = 0; i < n; i += WIDTH) {
-            auto wide = [&](const T *row) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(row + i))); };
+            auto wide = [&](const T *row) {
+                return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(row + i)));
+            };
             const __m512i high = second ? _mm512_slli_epi32(wide(second), 16) : _mm512_setzero_si512();
             _mm512_storeu_si512(out + 2 * i, _mm512_or_si512(wide(first), high));
         }
