@@ -2,7 +2,8 @@
 # usage: tests/sanitize.sh asan|tsan [pytest arguments]
 #
 # Builds the native half under a sanitizer, apart from the usual build, and runs the tests of the kernels and of the
-# index with it. asan: addresses and undefined behaviour. tsan: data races. PYTHON names the interpreter.
+# index with it. asan: addresses and undefined behaviour. tsan: data races. PYTHON names the interpreter; LEVELS=v4 (or
+# "v3;v4") builds and runs those CPU levels only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:?asan or tsan}
@@ -14,7 +15,8 @@ case $kind in
   *) echo "expected asan or tsan, got $kind" >&2; exit 2 ;;
 esac
 site=build/$kind/site
-cmake -S . -B "build/$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFIRTH_SANITIZE=$flags -DPython_EXECUTABLE="$python" >/dev/null
+cmake -S . -B "build/$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFIRTH_SANITIZE=$flags \
+  "-DFIRTH_ONLY=${LEVELS:-}" -DPython_EXECUTABLE="$python" >/dev/null
 cmake --build "build/$kind" --parallel 2
 mkdir -p "$site"
 find src/firth -name '*.py' -o -name '*.pyi' | while read -r file; do

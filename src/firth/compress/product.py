@@ -112,7 +112,7 @@ class Product(Saved):
             return codes
         if self.m % 2:
             codes = np.pad(codes, ((0, 0), (0, 1)))
-        packed: Codes = codes[:, ::2] | codes[:, 1::2] << 4
+        packed: Codes = codes[:, ::2] | np.left_shift(codes[:, 1::2], 4, dtype=np.uint8)
         return packed
 
     def decode(self, codes: Codes) -> Vectors:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,15 @@ def load(level: str) -> Any:
     Raises:
         SettingsError: the machine cannot run it, or it was not built.
     """
-    if level not in _cpu.levels():
+    if level not in levels():
         raise SettingsError(f"CPU level {level!r} does not run here; this machine runs {', '.join(levels())}")
     return importlib.import_module(f"firth._native_{level}")
 
 
 @cache
 def levels() -> tuple[str, ...]:
-    """The levels that this machine runs, slowest first."""
-    return tuple(_cpu.levels())
+    """The levels that this machine runs and that were built, slowest first."""
+    return tuple(name for name in _cpu.levels() if find_spec(f"firth._native_{name}"))
 
 
 def default_threads() -> int:
