@@ -18,6 +18,7 @@ site=build/$kind/site
 cmake -S . -B "build/$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFIRTH_SANITIZE=$flags \
   "-DFIRTH_ONLY=${LEVELS:-}" -DPython_EXECUTABLE="$python" >/dev/null
 cmake --build "build/$kind" --parallel 2
+rm -rf "$site"  # a level built earlier is not this one
 mkdir -p "$site"
 find src/firth -name '*.py' -o -name '*.pyi' | while read -r file; do
   install -D -m 644 "$file" "$site/${file#src/}"

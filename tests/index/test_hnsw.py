@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,25 @@ def test_everything_can_be_removed_and_added_again(rows: Vectors) -> None:
     index.add(None, rows[:1500])
     assert len(index) == 1500
     assert index.search(rows[:3], 1, ef=50).ids.ravel().tolist() == [1500, 1501, 1502]
+
+
+def test_an_add_that_is_interrupted_leaves_a_sound_index_and_can_be_finished(rows: Vectors) -> None:
+    index = HNSW.build(rows[:200], m=16, ef_construction=200)
+    keys = [*range(1000, 7000)]
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        while True:  # once is enough on a slow machine
+            index.add(keys, rows, threads=1)
+            index.remove(keys)
+    timer.join()
+    there = set(index.search(rows[0], len(index), ef=10).ids[0].tolist())
+    assert len(there) == len(index)
+    missing = [key for key in keys if key not in there]
+    index.add(missing, rows[np.array(missing, np.int64) - 1000])
+    index.remove([*range(200)])
+    assert len(index) == 6000
+    assert index.search(rows[:50], 1, ef=100).ids.ravel().tolist() == [*range(1000, 1050)]
 
 
 def test_settings_that_make_no_sense_are_refused(index: HNSW, rows: Vectors) -> None:

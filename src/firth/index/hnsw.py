@@ -199,8 +199,13 @@ class HNSW:
             present = [i for i in ids.tolist() if i in self._slot_of]
             if present:
                 raise SettingsError(f"keys: {present[0]} is in the index already; remove it first")
-            self._insert(ids, rows, threads or default_threads(), silent)
             self._keys.accept(keys, ids)
+            try:
+                self._insert(ids, rows, threads or default_threads(), silent)
+            except BaseException:  # Ctrl-C: whole batches are in, the rest never was
+                self._slots = None
+                self._keys.drop(np.array([i for i in ids.tolist() if i not in self._slot_of], np.int64))
+                raise
 
     def remove(self, keys: KeyList, *, threads: int | None = None) -> None:
         """Forget these vectors, beside running searches.
