@@ -206,6 +206,16 @@ def test_a_saved_encoder_gives_the_vectors_of_the_one_in_memory(make: Make, tmp_
     assert back.trained_dims == (16, 64)
 
 
+def test_prompts_and_the_longest_text_can_be_set_where_the_folder_lacks_them(make: Make, tmp_path: Path) -> None:
+    make().save(tmp_path / "model")
+    enc = SentenceEncoder.load(tmp_path / "model", prompts={"query": "query: "}, max_tokens=9)
+    assert (enc.prompts, enc.max_tokens) == ({"query": "query: "}, 9)
+    enc.save(tmp_path / "model")
+    assert SentenceEncoder.load(tmp_path / "model").fingerprint == enc.fingerprint
+    with pytest.raises(SettingsError, match="max_tokens=65: this model reads 3 to 64"):
+        SentenceEncoder.load(tmp_path / "model", max_tokens=65)
+
+
 def test_the_fingerprint_changes_with_all_that_changes_the_vectors(make: Make) -> None:
     prints = {make().fingerprint, make(prompts={"query": "a "}).fingerprint, make(max_tokens=9).fingerprint}
     prints |= {make(pooling=Pooling(("cls",))).fingerprint, make("mpnet").fingerprint}

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from firth.arrays import Encoder
-from firth.errors import MissingExtraError
+from firth.errors import MissingExtraError, SettingsError
 from firth.progress import bar
 
 
-def load(name: Path | str, *, progress: bool = True) -> Encoder:
+def load(
+    name: Path | str,
+    *,
+    prompts: Mapping[str, str] | None = None,
+    max_tokens: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Encoder:
     """An encoder, ready to `encode`.
 
     Args:
         name: a published name ("sentence-transformers/all-MiniLM-L6-v2", or without its owner), a folder, or a file of
             word vectors (word2vec text or binary, GloVe text, safetensors).
+        prompts: text before every text of a kind, in place of the model's own, for instance
+            {"query": "query: ", "document": "passage: "}.
+        max_tokens: longest text in tokens, in place of the model's own.
+        device: "cpu", "cuda", …; None = a GPU where there is one.
         progress: whether a download shows how far it is, on stderr.
 
     Returns:
@@ -25,9 +37,14 @@ def load(name: Path | str, *, progress: bool = True) -> Encoder:
     Raises:
         ModelError: not found, and what to do about it; or an architecture that is not known, with those that are.
         FormatError: a damaged file; names it.
+        SettingsError: a setting that this kind of model does not have, or out of its range.
         MissingExtraError: a sentence model where torch is not installed.
     """
     if Path(name).expanduser().is_file():
+        if prompts is not None or max_tokens is not None or device is not None:
+            raise SettingsError(
+                f"{name} is a file of word vectors; prompts, max_tokens and device are for sentence models"
+            )
         encoder: Encoder = import_module("firth.static.average").load(Path(name).expanduser())
         return encoder
     from firth.sentence.published import find, resolve
@@ -41,4 +58,4 @@ def load(name: Path | str, *, progress: bool = True) -> Encoder:
             raise MissingExtraError(package, "torch", f"the sentence model {name}")
     from firth.sentence.encoder import SentenceEncoder
 
-    return SentenceEncoder.load(folder)
+    return SentenceEncoder.load(folder, prompts=prompts, max_tokens=max_tokens, device=device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -103,16 +103,37 @@ class SentenceEncoder:
             )
 
     @staticmethod
-    def load(folder: Path | str) -> SentenceEncoder:
+    def load(
+        folder: Path | str,
+        *,
+        prompts: Mapping[str, str] | None = None,
+        max_tokens: int | None = None,
+        device: str | None = None,
+    ) -> SentenceEncoder:
         """The encoder of a sentence-transformers folder (older or version 6), or of a plain BERT folder.
+
+        Args:
+            prompts: text before every text of a kind, in place of the folder's: {"query": "query: ", …}.
+            max_tokens: longest text, in place of the folder's.
+            device: as torch names it; None = a GPU where there is one.
 
         Raises:
             ModelError: no model there, or one that firth does not read; FormatError: a damaged file.
+            SettingsError: max_tokens beyond the model's positions.
         """
         layout = read_layout(folder)
         bert = load_bert(layout.bert)
+        settings = layout.settings
+        if prompts is not None:
+            settings = replace(settings, prompts=dict(prompts), default_prompt=None)
+        if max_tokens is not None:
+            if not 3 <= max_tokens <= bert.settings.longest:
+                raise SettingsError(f"max_tokens={max_tokens}: this model reads 3 to {bert.settings.longest}")
+            settings = replace(settings, max_tokens=max_tokens)
         dense = [Dense.load(path) for path in layout.dense]
-        return SentenceEncoder(bert, Tokenizer.load(layout.bert), layout.settings, dense=dense, layout=layout)
+        encoder = SentenceEncoder(bert, Tokenizer.load(layout.bert), settings, dense=dense, layout=layout)
+        encoder.module.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return encoder
 
     def save(self, folder: Path | str) -> None:
         """Write a folder that firth and sentence-transformers read; an old one is replaced in one step."""

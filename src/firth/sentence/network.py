@@ -25,6 +25,7 @@ from firth.text.records import Ragged
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 BUDGET = 4096  # tokens a batch of torch: its widest layer, 25 MB at MiniLM's size, stays near the last cache level
+GPU_BUDGET = 65_536  # tokens a batch on a GPU, which wants large ones: 400 MB at MiniLM's size, 800 MB at BERT-base's
 NATIVE_BUDGET = 32_768  # tokens a call of the kernel, which divides them itself: about a second between signs of life
 _NATIVE_POOLS: dict[tuple[str, ...], Pool] = {("mean",): "mean", ("cls",): "first"}
 
@@ -101,7 +102,7 @@ class Inference:
             raise SettingsError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
         if runs_natively(self._network.bert):
             return self.by_kernel(precision, skip), NATIVE_BUDGET
-        return self.by_torch(precision, skip), BUDGET
+        return self.by_torch(precision, skip), BUDGET if self._network.device.type == "cpu" else GPU_BUDGET
 
     def by_kernel(self, precision: str, skip: int) -> Forward:
         """On the CPU, for the models that the kernel knows."""
