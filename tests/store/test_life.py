@@ -116,6 +116,14 @@ def test_the_background_keeper_does_what_the_foreground_one_does(tmp_path: Path,
         assert len(collection) == 2988
 
 
+def test_closing_leaves_a_graph_for_those_who_only_read(tmp_path: Path, rows: Vectors) -> None:
+    with Collection.create(tmp_path / "c", dims=16, index=SMALL) as collection:
+        collection.upsert(range(3000), ["" for _ in range(3000)], vectors=rows)
+    assert len(list((tmp_path / "c" / "index").iterdir())) == 1
+    with Collection.open(tmp_path / "c", readonly=True) as reader:
+        assert recall(reader, rows[::50]) >= 0.95
+
+
 def test_searches_beside_a_writer_see_whole_moments(graphed: Collection, rows: Vectors) -> None:
     """Each upsert moves row 0 and row 1 together: no search may see one of them moved and not the other."""
     torn: list[str] = []
@@ -292,3 +300,6 @@ def test_a_reader_can_do_nothing_that_writes(graphed: Collection, tmp_path: Path
                 call()
         with pytest.raises(StorageError, match="readonly=True"):
             reader.upsert([1], [""], vectors=np.ones((1, 16)))
+    graphed.close()
+    with pytest.raises(StorageError, match="was closed"):
+        graphed.compact()

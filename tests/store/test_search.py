@@ -82,6 +82,29 @@ def test_no_query_text_is_mistaken_for_a_command_of_the_word_index(plane: Collec
     assert len(plane.search(text, k=5, hybrid=True)) == 5
 
 
+def test_leaving_common_words_out_changes_no_score(tmp_path: Path) -> None:
+    from firth.store.hybrid import CommonWords, by_words
+
+    class AllOfThem(CommonWords):
+        def without(self, db, words):  # type: ignore[no-untyped-def]
+            return words
+
+    with Collection.create(tmp_path / "c", dims=2) as collection:
+        texts = [
+            f"the common words of number {i} {'odd' if i % 2 else 'even'} {'rare' * (i % 50 == 0)}" for i in range(400)
+        ]
+        collection.upsert(range(400), texts, vectors=np.ones((400, 2)))
+        query = "the rare common odd number 7"
+        rare, every = CommonWords(), AllOfThem()
+        few, all_ = (
+            collection._ground.read(lambda moment, c=c: by_words(moment.db, query, 30, c)) for c in (rare, every)
+        )
+        assert [word for word, (_, common) in rare._counted.items() if common] == ["the", "common", "number"]
+        np.testing.assert_allclose(few.scores, all_.scores, atol=1e-4)
+        assert few.ids[:8].tolist() == all_.ids[:8].tolist()
+        assert rare.without(None, ["the", "common"]) == ["the", "common"]  # type: ignore[arg-type]
+
+
 def test_a_filter_holds_for_words_and_vectors(plane: Collection) -> None:
     hits = plane.search("alpha particle", k=5, hybrid=True, filter={"kind": "a"})
     assert sorted(hit.id for hit in hits) == [0, 2]

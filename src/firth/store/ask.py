@@ -185,10 +185,10 @@ def _dense(moment: Moment, space: Space, queries: Vectors, question: Question, a
 def _words(moment: Moment, text: str, joined: Hybrid, k: int, allow: _Allowed | None) -> Ranking:
     """The k best allowed rows by their words."""
     if allow is not None:
-        tried = allow.first(k, lambda wide: by_words(moment.db, text, wide, title=joined.title))
+        tried = allow.first(k, lambda wide: by_words(moment.db, text, wide, moment.common, title=joined.title))
         if tried is not None:
             return tried
-    return by_words(moment.db, text, k, title=joined.title, where=None if allow is None else allow.where)
+    return by_words(moment.db, text, k, moment.common, title=joined.title, where=None if allow is None else allow.where)
 
 
 def _diverse(moment: Moment, space: Space, answer: Answer, query: Vectors, question: Question) -> Answer:
@@ -206,7 +206,7 @@ def _explained(moment: Moment, space: Space, query: Vectors, text: str, answer: 
     """Each hit with what both sources say of it, also where they had not found it."""
     ids = [id_ for id_, _, _ in answer]
     vectors = space.fetch(moment.db, ids)
-    words = by_words(moment.db, text, len(ids), title=joined.title, where=table.with_ids(ids))
+    words = by_words(moment.db, text, len(ids), moment.common, title=joined.title, where=table.with_ids(ids))
     bm25 = dict(zip(words.ids.tolist(), words.scores.tolist(), strict=True))
     lines: Answer = []
     for id_, score, said in answer:

@@ -76,7 +76,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one committed moment until the block ends."""
-        self._check()
+        self.check_open()
         try:
             db = self._idle.pop()
         except IndexError:
@@ -100,7 +100,7 @@ class Database:
         Raises:
             StorageError: opened with readonly=True; or the disk is full, then nothing was changed.
         """
-        self._check()
+        self.check_open()
         with self._lock, storage_errors(self.path):
             db = self._writer
             if db is None:
@@ -123,7 +123,7 @@ class Database:
 
     def give_back(self, pages: int | None) -> None:
         """Return free pages to the file system, at most `pages`; None = all, and empty the write-ahead log."""
-        self._check()
+        self.check_open()
         with self._lock, storage_errors(self.path):
             if self._writer is not None:
                 self._writer.execute(f"PRAGMA incremental_vacuum({pages or 0})").fetchall()
@@ -142,7 +142,8 @@ class Database:
                 self._writer.close()
                 self._writer = None
 
-    def _check(self) -> None:
+    def check_open(self) -> None:
+        """StorageError if it was closed, or belongs to the process that this one was forked from."""
         if self._closed:
             raise StorageError(f"{self.path.parent}: this collection was closed; open it again")
         if self._process != os.getpid():

@@ -3,7 +3,7 @@
 | what | when | one piece |
 |---|---|---|
 | fold | the tail is longer than `exact_below`, or than a fiftieth of the graph | 4,096 rows linked |
-| save | a seventh of the graph is newer than its file | one file written |
+| save | a seventh of the graph is newer than its file, a thirtieth at closing | one file written |
 | clean | more than half of a segment of vectors is dead | at most 16,384 rows moved |
 | sweep | graves that no graph needs, free pages of the database | 100,000 lines, 4,096 pages |
 
@@ -47,6 +47,7 @@ class Keeper:
         self._working = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
+        self._closing = False
         self._cleaned: dict[int, int] = {}  # space -> the last grave when its segments were looked at
         self._thread: threading.Thread | None = None
         self.failed: BaseException | None = None
@@ -71,6 +72,15 @@ class Keeper:
                         pass
             if not self._stop:
                 self._sweep(thorough)
+
+    def finish(self) -> None:
+        """Before closing: end the thread, and do what is due; readers should not have to scan what was just written."""
+        self.stop()
+        self._stop, self._closing = False, True
+        try:
+            self.work()
+        finally:
+            self._stop = True
 
     def stop(self) -> None:
         """Finish the piece at hand, no more."""
@@ -147,7 +157,7 @@ class Keeper:
         space, mark = found[0], found[1].mark
         facts = space.facts
         newer = mark.high - facts.index_high + mark.grave - facts.index_grave
-        due = 1 if thorough else max(STALE_LEAST, STALE_SHARE * len(mark.index))
+        due = 1 if thorough else max(STALE_LEAST, STALE_SHARE * len(mark.index)) / (4 if self._closing else 1)
         if space.shelf.saved and newer < due:
             return False
         serial = 1 + int((facts.index_file or f"{number}-0.").split("-")[1].split(".")[0])

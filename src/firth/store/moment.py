@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from firth.errors import FormatError, SettingsError
 from firth.store.database import Database, fact, set_fact
+from firth.store.hybrid import CommonWords
 from firth.store.lock import WriterLock
 from firth.store.space import Space, read_spaces
 from firth.store.vectors import MovedError
@@ -23,11 +24,12 @@ TRIES = 5  # moments a reader takes before it believes that a file is missing an
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One committed state: a connection that sees it, its version, and its spaces in every state."""
+    """One committed state: a connection that sees it, its version, its spaces in every state; and its common words."""
 
     db: sqlite3.Connection
     version: int
     spaces: tuple[Space, ...]
+    common: CommonWords
 
     @property
     def live(self) -> dict[str, Space]:
@@ -61,6 +63,7 @@ class Ground:
         self.lock = lock
         self.database = Database(folder, writer=lock is not None, durable=durable)
         self._spaces: tuple[int, tuple[Space, ...]] = (0, ())
+        self._common = CommonWords()
         self._changing = threading.Lock()
 
     def read(self, work: Callable[[Moment], T]) -> T:
@@ -102,7 +105,7 @@ class Ground:
                 )
                 if known["spaces"] > seen:
                     self._spaces = (known["spaces"], spaces)
-        return Moment(db, known["version"], spaces)
+        return Moment(db, known["version"], spaces, self._common)
 
 
 def spaces_changed(db: sqlite3.Connection) -> None:

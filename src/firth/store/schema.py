@@ -82,7 +82,7 @@ class VectorSettings:
 
     dims: int
     metric: Metric = "cosine"
-    codec: Literal["sq8"] | None = "sq8"
+    codec: str | None = "sq8"
     embeds: Embeds | None = None
     index: IndexSettings = field(default_factory=IndexSettings)
 

@@ -105,7 +105,7 @@ class Shelf:
             keys=ids,
             m=index.m,
             ef_construction=index.ef_construction,
-            codec=self.settings.codec,
+            codec="sq8" if self.settings.codec == "sq8" else None,
             threads=index.threads,
             seed=index.seed,
             metric=self.settings.metric,
