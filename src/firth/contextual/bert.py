@@ -251,8 +251,8 @@ class _Grouped:
 def _products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """Attention written out, (n, h, length, d/h): for training on a CPU.
 
-    torch's fused kernel computes its gradient there at a fifth of the speed of plain products in bfloat16 (heads of
-    32, texts of 200 tokens), and with dropout it is not used at all. The price is that n·h·length² probabilities are
+    torch's fused kernel computes its gradient there at a quarter of the speed of plain products in bfloat16 (heads
+    of 32, texts of 200 tokens), and with dropout it is not used at all. The price is that n·h·length² probabilities are
     kept for the way back: 1.5 MB for a text of 256 tokens, 12 heads.
     """
     n, h, length, _ = q.shape

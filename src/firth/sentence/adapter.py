@@ -3,8 +3,8 @@
     adapted query = unit(q + q·D)      D is (d, d), or of low rank as in LoRA (Hu et al. 2021, arXiv:2106.09685)
 
 D starts at zero and weight decay pulls it back there, so that an adapter which learnt nothing changes nothing. It costs
-d² multiplications a query; documents, codes and index stay as they are. It gains less than tuning the encoder, and is
-trained in seconds.
+d² multiplications a query; documents, codes and index stay as they are. It can learn less than
+tuning the encoder, and is trained in seconds.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class PairSettings:
     """Which pairs are made."""
 
     kinds: tuple[str, ...] = ("titles", "questions", "cloze")  # in falling order of trust
-    most: int = 20_000  # pairs in all; more cost time and gained little
+    most: int = 20_000  # pairs in all: an hour of training on two cores
     per_document: int = 1  # cloze and crop pairs of one document
     seed: int = 0
 

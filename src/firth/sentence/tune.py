@@ -3,8 +3,8 @@
 Source: the recipe of Karpukhin et al. 2020 (DPR, arXiv:2004.04906) and NV-Retriever (arXiv:2407.15831): InfoNCE with
 the batch's other answers and a few mined hard negatives of each query. The mix of tuned and old weights is LM-Cocktail
 (Xiao et al. 2023, arXiv:2311.13534).
-Where we differ: texts are packed without padding and a batch is one ragged pass; dropout is off, which costs a third
-of the time and gained nothing; the weights that came in are a candidate too, so that a dev part keeps a training that
+Where we differ: texts are packed without padding and a batch is one ragged pass; dropout is off unless asked for;
+the weights that came in are a candidate too, so that a dev part keeps a training that
 only harms from being kept.
 """
 
@@ -38,7 +38,7 @@ PIECE = 8192  # tokens embedded at once where a batch holds more than `whole` of
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """How an encoder is tuned; the defaults were chosen on SciFact's training queries (docs/tuning.md)."""
+    """How an encoder is tuned; docs/tuning.md says what each costs and how to choose it."""
 
     loss: str = "info_nce"  # see objectives; the page "which loss for which data" in docs/tuning.md
     batch: int = 32  # pairs; more give more negatives and take proportionally longer
