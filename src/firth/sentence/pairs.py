@@ -37,7 +37,7 @@ class PairSettings:
     """Which pairs are made."""
 
     kinds: tuple[str, ...] = ("titles", "questions", "cloze")  # in falling order of trust
-    most: int = 20_000  # pairs in all: an hour of training on two cores
+    most: int = 20_000  # pairs in all, a bound on the time that training takes
     per_document: int = 1  # cloze and crop pairs of one document
     seed: int = 0
 

@@ -3,9 +3,8 @@
 Source: the recipe of Karpukhin et al. 2020 (DPR, arXiv:2004.04906) and NV-Retriever (arXiv:2407.15831): InfoNCE with
 the batch's other answers and a few mined hard negatives of each query. The mix of tuned and old weights is LM-Cocktail
 (Xiao et al. 2023, arXiv:2311.13534).
-Where we differ: texts are packed without padding and a batch is one ragged pass; dropout is off unless asked for;
-the weights that came in are a candidate too, so that a dev part keeps a training that
-only harms from being kept.
+Where we differ: texts are packed without padding and a batch is one ragged pass; dropout is off unless asked for; the
+weights that came in are a candidate too, so that a training which only harms is not kept.
 """
 
 from __future__ import annotations
