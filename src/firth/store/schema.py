@@ -48,7 +48,7 @@ class IndexSettings:
         ef_construction: candidates looked at while building.
         recall: what a search aims at when it says neither `ef` nor `recall`.
         threads: for building, and for searches of many queries at once.
-        exact_below: rows; a smaller collection is scanned, which is exact and fast enough (10,000 x 384 in about 1 ms).
+        exact_below: rows; a smaller collection is scanned, which is exact and fast enough (5,000 x 384 in about 1 ms).
         seed: for the levels of the graph.
     """
 
@@ -56,7 +56,7 @@ class IndexSettings:
     ef_construction: int = 200
     recall: float = 0.99
     threads: int = 2
-    exact_below: int = 10_000
+    exact_below: int = 5_000
     seed: int = 0
 
     def __post_init__(self) -> None:
