@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from firth.recipes.load import load
     from firth.recipes.tune import tune
     from firth.store.collection import Collection
+    from firth.text.read import read
     from firth.text.testset import TestSet
 
 _HOMES = {
@@ -34,11 +35,12 @@ _HOMES = {
     "FirthError": "firth.errors",
     "TestSet": "firth.text.testset",
     "load": "firth.recipes.load",
+    "read": "firth.text.read",
     "tune": "firth.recipes.tune",
     "evaluate": "firth.evaluate",
 }
 
-__all__ = ["Collection", "Encoder", "FirthError", "Neighbours", "TestSet", "evaluate", "load", "tune"]
+__all__ = ["Collection", "Encoder", "FirthError", "Neighbours", "TestSet", "evaluate", "load", "read", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -85,10 +85,15 @@ def command(settings: Any, run: Callable[[Any], Any], show: Callable[[Any, Any],
 
     def told(**values: Any) -> None:
         as_json, config = values.pop("json"), values.pop("config")
+        from firth.errors import GateError
+
         with reporting():
             if config is not None:
                 values |= _from_toml(config, values, {field.name: field for field in fields}, hints)
-            present(run(settings(**values)), show, as_json=as_json)
+            result = run(settings(**values))
+            present(result, show, as_json=as_json)
+            if missed := getattr(result, "missed_gates", ()):
+                raise GateError("; ".join(missed))
 
     parameters = [_parameter(field, hints[field.name]) for field in fields]
     for name, default, hint in (
@@ -107,7 +112,8 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
     *flags, text = words
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     long = f"--{field.name.replace('_', '-')}"
-    default: Any = inspect.Parameter.empty if required else field.default
+    made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    default: Any = inspect.Parameter.empty if required else made
     if required and not flags:
         return _keyword(field.name, default, Annotated[kind, typer.Argument(help=text)])
     option = typer.Option(*([] if kind is bool else [long, *flags]), help=text)
@@ -137,10 +143,10 @@ def _from_toml(
         raise SettingsError(f"--config {path}: unknown setting {unknown[0]!r}; known are {', '.join(fields)}")
     values = {}
     for name, value in table.items():
-        if given[name] != fields[name].default:
+        if given[name] not in (fields[name].default, []):  # a flag has said otherwise
             continue
         kind = typing.get_args(hints[name])[0]
-        accepted = typing.get_args(kind) or (kind,)
+        accepted = (list,) if typing.get_origin(kind) is list else typing.get_args(kind) or (kind,)
         if Path in accepted and isinstance(value, str):
             value = Path(value)
         if float in accepted and isinstance(value, int) and not isinstance(value, bool):

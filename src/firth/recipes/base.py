@@ -11,7 +11,9 @@ from firth.arrays import Encoder
 from firth.progress import Progress, silent
 from firth.recipes.load import load
 from firth.recipes.stages import digest
+from firth.text.chunks import Chunking
 from firth.text.records import Document
+from firth.text.settings import Reading
 
 WORDS = "words"
 WORDS_FILE = "words.safetensors"
@@ -52,6 +54,20 @@ def find_base(name: str, *, progress: Progress = silent) -> Base:
     from firth.sentence.published import resolve
 
     return Base(name, resolve(name, progress=progress))
+
+
+def reading_for(base: Base) -> Reading:
+    """Files are cut into chunks that this model reads whole."""
+    if base.folder is None or base.folder.is_file():
+        return Reading()
+    from firth.sentence.folder import read_layout
+    from firth.text.tokenizer import Tokenizer
+
+    layout = read_layout(base.folder)
+    tokenizer = Tokenizer.load(layout.bert)
+    longest = layout.settings.max_tokens or Chunking.tokens
+    room = max(1, min(Chunking.tokens, longest - len(tokenizer.prefix) - len(tokenizer.suffix)))
+    return Reading(tokenizer=tokenizer, chunking=Chunking(room, min(Chunking.overlap, room // 2)))
 
 
 def ready(

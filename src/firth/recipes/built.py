@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from firth import files
-from firth.arrays import Encoder
+from firth.arrays import Encoder, Vectors, unit
 from firth.errors import FormatError
 from firth.evaluate.records import Point, point_json
 from firth.progress import Progress, silent
@@ -35,12 +35,18 @@ MODEL, COLLECTION = "model", "collection"
 
 @dataclass(frozen=True)
 class Built:
-    """An opened result of `firth build`; use it as a context manager."""
+    """An opened result of `firth build`; use it as a context manager.
+
+    Attributes:
+        recall: share of the exact neighbours that a search aims for unless told otherwise.
+        dims: leading dimensions that the collection keeps.
+    """
 
     out: Path
     encoder: Encoder
     collection: Collection
     recall: float
+    dims: int
 
     @classmethod
     def open(cls, out: Path) -> Self:
@@ -59,7 +65,7 @@ class Built:
             raise FormatError("the build was not finished; the same firth build command goes on with it", path=out)
         encoder = load(out / str(about["model"]))
         collection = Collection.open(out / COLLECTION, encoder=encoder, readonly=True)
-        return cls(out, encoder, collection, float(about["recall"]))
+        return cls(out, encoder, collection, float(about["recall"]), int(about["chosen"]["dims"]))
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +74,12 @@ class Built:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.collection.close()
+
+    def query(self, text: str) -> Vectors:
+        """(dims,) unit row of a question, as wide as the collection's."""
+        rows = unit(self.encoder.encode([text], kind="query")[:, : self.dims])
+        row: Vectors = rows[0]
+        return row
 
     def search(self, query: Any, k: int = 10, *, recall: float | None = None, **settings: Any) -> list[Hit]:
         """As `Collection.search`, at the recall that was built for unless another is asked for."""
@@ -94,7 +106,7 @@ def fill(
         exact_below=0 if chosen.index == "hnsw" else sys.maxsize,
         seed=seed,
     )
-    codec = None if chosen.codec == "float32" else chosen.codec
+    codec: Literal["sq8"] | None = "sq8" if chosen.codec == "sq8" else None
     walk, done = iter(documents), 0
     # Not durable: the folder is published whole or not at all, so that no single write must reach the disk first.
     with Collection.create(
@@ -108,9 +120,12 @@ def fill(
                 [_payload(document) for document in block],
                 titles=[document.title for document in block],
                 vectors=rows,
+                made_by=shards.maker["fingerprint"],
             )
             done += len(rows)
-            progress(done, len(shards))
+            progress(done, len(shards), "stored")
+        progress(done, len(shards), "indexing")
+        collection.compact()
 
 
 def finish(out: Path, *, model: str, recall: float, chosen: Point) -> None:

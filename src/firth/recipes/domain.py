@@ -1,7 +1,4 @@
-"""What a build works on: a stream of documents, the queries that matter, and who trains, chooses and measures.
-
-A table of pairs becomes a domain of its own: its distinct answers are the documents, its questions the queries.
-"""
+"""What a build works on: a stream of documents, the queries that matter, and who trains, chooses and measures."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from pathlib import Path
 from firth.errors import DataError
 from firth.progress import Progress, silent
 from firth.recipes.sets import Sets, split
-from firth.text.read import Domain, read
-from firth.text.records import Document, Judgements, Pair
+from firth.text.read import Reading, read
+from firth.text.records import Document, Judgements
 
 UNJUDGED_QUERIES = 500  # kept where nothing is judged: they still tell what an index loses
 TITLE_QUERIES = 300  # titles, or beginnings of texts, that stand for queries where there are none
@@ -49,35 +46,17 @@ class Work:
         return {document.id: document for document in self.documents if document.id in wanted}
 
 
-@dataclass(frozen=True)
-class Answers:
-    """The distinct positives and negatives of a table of pairs, as documents."""
-
-    pairs: Iterable[Pair]
-
-    def __iter__(self) -> Iterator[Document]:
-        seen: set[str] = set()
-        for pair in self.pairs:
-            for text in (pair.positive, *pair.negatives):
-                id_ = answer_id(text)
-                if id_ not in seen:
-                    seen.add(id_)
-                    yield Document(id_, text)
-
-
-def answer_id(text: str) -> str:
-    """A document id that follows from the text alone."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def read_domain(path: Path, *, seed: int, progress: Progress = silent) -> Work:
+def read_domain(path: Path, *, seed: int, reading: Reading | None = None, progress: Progress = silent) -> Work:
     """Read, check and split a domain.
+
+    Args:
+        reading: how; `reading_for` makes chunks as long as a model reads.
 
     Raises:
         DataError: nothing that firth reads, no documents, or a fault with its file and line.
     """
-    domain = read(path, progress=progress)
-    documents, queries, judgements = _parts(domain)
+    domain = read(path, reading, progress=progress)
+    documents, queries, judgements = domain.documents, domain.queries, domain.judgements
     n, digest = _digest(documents, queries, judgements)
     if not n:
         raise DataError("holds no documents: there is nothing to search", path=path)
@@ -100,22 +79,6 @@ def read_domain(path: Path, *, seed: int, progress: Progress = silent) -> Work:
     if judged and not sets.test:
         notes.append("no judged queries were left to measure with")
     return Work(path, documents, n, queries, sets, tuple(notes), digest)
-
-
-def _parts(domain: Domain) -> tuple[Iterable[Document], dict[str, str], dict[str, Judgements]]:
-    """Documents, queries and judgements; of a table of pairs, those that follow from it."""
-    if domain.documents or "pairs" in domain.missing:
-        return domain.documents, domain.queries, domain.judgements
-    queries: dict[str, str] = {}
-    ids: dict[str, str] = {}
-    train: Judgements = {}
-    for pair in domain.pairs:
-        if pair.score is not None and pair.score <= 0:
-            continue
-        query = ids.setdefault(pair.query, f"q{len(ids)}")
-        queries[query] = pair.query
-        train.setdefault(query, {})[answer_id(pair.positive)] = 1.0
-    return Answers(domain.pairs), queries, {"pairs": train}
 
 
 def _digest(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from firth.errors import SettingsError
+from firth.evaluate.gates import Verdict, check
 from firth.evaluate.judge import Report, Searcher, evaluate
 from firth.evaluate.retrieval import MEASURES, adjusted
 from firth.evaluate.statistics import Paired
@@ -31,21 +32,36 @@ class Settings:
     split: Annotated[str, "Which judgements: test, dev, train, or any other name that the domain has."] = "test"
     measures: Annotated[str, "Names divided by commas."] = ",".join(MEASURES)
     dims: Annotated[int, "Leading dimensions to use; 0 = all. Models only."] = 0
+    gate: Annotated[
+        list[str], 'A bar, such as "recall@10>=0.9" or "no worse than base.json"; exit code 3 if missed.'
+    ] = field(default_factory=list)
     seed: Annotated[int, "Of the intervals and the permutation test."] = 0
     quiet: Annotated[bool, "No progress on stderr."] = False
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One report, or two with their comparison; `paired` is positive where the second is better."""
+    """One report, or two with their comparison; `paired` is positive where the second is better.
+
+    Attributes:
+        verdicts: what became of each gate, which the first report is held against.
+    """
 
     settings: Settings
     report: Report
     other: Report | None = None
     paired: dict[str, Paired] | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def missed_gates(self) -> tuple[str, ...]:
+        """The gates that did not pass, with their numbers; the command line exits with 3 if there are any."""
+        return tuple(verdict.told for verdict in self.verdicts if not verdict.passed)
 
     def as_json(self) -> dict[str, Any]:
         found = {"model": self.settings.model, **self.report.as_json()}
+        if self.verdicts:
+            found["gates"] = [asdict(verdict) for verdict in self.verdicts]
         if self.other is None or self.paired is None:
             return found
         corrected = adjusted(self.paired)
@@ -65,10 +81,11 @@ def run(settings: Settings) -> Measured:
         raise SettingsError(f"dims={settings.dims}: expected at least 1, or 0 for all")
     testset = TestSet.load(settings.data, settings.split)
     report = _report(settings.model, testset, settings)
+    verdicts = tuple(check(settings.gate, report.as_json(), seed=settings.seed))
     if not settings.compare:
-        return Measured(settings, report)
+        return Measured(settings, report, verdicts=verdicts)
     other = _report(settings.compare, testset, settings)
-    return Measured(settings, report, other, other.against(report))
+    return Measured(settings, report, other, other.against(report), verdicts)
 
 
 def show(measured: Measured, console: Console) -> None:
@@ -95,6 +112,8 @@ def show(measured: Measured, console: Console) -> None:
     console.print(table)
     n = len(measured.report.scores.queries)
     console.print(f"[dim]{n:,} queries, 95 % bootstrap intervals, seed {measured.settings.seed}[/dim]")
+    for verdict in measured.verdicts:
+        console.print(f"{'passed' if verdict.passed else 'missed'}      {verdict.told}", markup=False)
     for what, cut in measured.report.truncation.items():
         if cut.cut:
             console.print(

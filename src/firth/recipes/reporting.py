@@ -61,6 +61,7 @@ def assemble(
         timings=dict(seconds),
         environment=environment(threads),
         notes=(*work.notes, *tuned.notes),
+        per_query=_each(last),
         seed=settings.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=f"firth build {settings.data} -o {settings.out} --base {settings.base} --epochs {settings.epochs} "
@@ -126,6 +127,13 @@ def _flips(before: Judged, after: Judged | None, work: Work) -> tuple[Flip, ...]
         named |= {id_ for query in judged.judgements for id_, _ in judged.ranking.best(query, RANKED)}
     shown = TestSet(work.texts(named), work.queries, before.judgements)
     return flips(before.ranking, after.ranking, shown, name=MAIN, most=FLIPS, shown=RANKED)
+
+
+def _each(judged: Judged) -> dict[str, dict[str, float]]:
+    if judged.scores is None:
+        return {}
+    queries = judged.scores.queries
+    return {name: dict(zip(queries, values.tolist(), strict=True)) for name, values in judged.scores.per_query.items()}
 
 
 def _sizes(work: Work, judged: Judged) -> dict[str, int | str]:

@@ -72,10 +72,10 @@ def run(settings: Settings) -> Found:
     start = time.perf_counter()
     with Built.open(settings.out) as built:
         loaded = time.perf_counter()
-        vector = built.encoder.encode([settings.query], kind="query")
+        vector = built.query(settings.query)
         encoded = time.perf_counter()
         hits = built.search(
-            settings.query if settings.hybrid else vector[0],
+            settings.query if settings.hybrid else vector,
             settings.k,
             recall=settings.recall or None,
             hybrid=settings.hybrid,

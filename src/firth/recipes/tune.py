@@ -48,8 +48,8 @@ class Settings:
     data: Annotated[Path, "Domain with judged training queries, or a table of pairs."]
     out: Annotated[Path, "-o", "Folder for the tuned model."]
     model: Annotated[str, "Model to start from."] = "sentence-transformers/all-MiniLM-L6-v2"
-    epochs: Annotated[int, "Passes over the pairs."] = 2
-    loss: Annotated[str, "info_nce, triplet, contrastive, cosent, cosine, softmax, margin_mse, kl, mse."] = "info_nce"
+    epochs: Annotated[int, "Passes over the pairs."] = 1
+    loss: Annotated[str, "Objective by name; docs/tuning.md says which for which data."] = "info_nce"
     negatives: Annotated[str, "mined, refreshed (anew each epoch), random, or given (those in the data)."] = "mined"
     matryoshka: Annotated[str, "Prefixes that shall be good vectors too, for instance 64,128,256."] = ""
     teacher: Annotated[str, "Model to distil from, for the losses that have one."] = ""

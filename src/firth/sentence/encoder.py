@@ -186,7 +186,8 @@ class SentenceEncoder:
         state = (self.module.state(), repr(self.settings))
         if self._fingerprint is None or self._fingerprint[0] != state:
             digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
-            digest.update(repr((replace(self.settings, trained_dims=()), self.max_tokens)).encode())
+            shape = replace(self.module.bert.settings, dropout=0.0, attention_dropout=0.0)
+            digest.update(repr((replace(self.settings, trained_dims=()), shape, self.max_tokens)).encode())
             for name, value in sorted(self.module.state_dict().items()):
                 digest.update(f"{name}{tuple(value.shape)}".encode())
                 digest.update(value.detach().cpu().contiguous().numpy().data)
