@@ -130,12 +130,12 @@ class Bert(nn.Module):
     def __init__(self, settings: BertSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.words = nn.Embedding(settings.vocab, settings.dims)
-        self.positions = nn.Embedding(settings.positions, settings.dims)
-        self.types = nn.Embedding(settings.types, settings.dims) if settings.types else None
+        self.words = _table(settings.vocab, settings.dims)
+        self.positions = _table(settings.positions, settings.dims)
+        self.types = _table(settings.types, settings.dims) if settings.types else None
         self.norm = nn.LayerNorm(settings.dims, settings.eps)
         self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.layers))
-        self.relative = nn.Embedding(_BUCKETS, settings.heads) if settings.family == "mpnet" else None
+        self.relative = _table(_BUCKETS, settings.heads) if settings.family == "mpnet" else None
         # Not used by `forward`: next-sentence prediction reads it, and published folders carry it.
         self.pooler = nn.Linear(settings.dims, settings.dims) if settings.pooler else None
         self.passes = 0  # forward passes with gradient; see `state`
@@ -293,6 +293,15 @@ def bucket(distance: Tensor) -> Tensor:
     steps = torch.log(far.clamp(min=1).float() / exact) / math.log(_FARTHEST / exact) * (half - exact)
     near = torch.where(far < exact, far, (exact + steps.long()).clamp(max=half - 1))
     return near + half * (distance > 0)
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """An embedding without values yet: `_draw` or a file gives them.
+
+    nn.Embedding itself draws them at once, which on the meta device imports torch's compiler: 1.5 s and 60 MB.
+    """
+    table: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)  # type: ignore[no-untyped-call]
+    return table
 
 
 def _draw(module: nn.Module) -> None:
