@@ -239,7 +239,9 @@ class SentenceEncoder:
             SettingsError: one string instead of several, an unknown kind or precision, dims out of range.
         """
         with bar("encoding", shown=progress) as report:
-            return self._encode(texts, kind, dims, precision, report).vectors
+            encoded = self._encode(texts, kind, dims, precision, report)
+        self._tell(encoded.cut.texts, encoded.cut.tokens, len(texts))
+        return encoded.vectors
 
     def encode_counted(
         self,
@@ -287,7 +289,9 @@ class SentenceEncoder:
             return found.vectors, found.cut.texts, found.cut.tokens
 
         rows = _named(texts, ids)
-        return encode_shards(encode, rows, folder, maker=maker, total=total, progress=progress)
+        shards = encode_shards(encode, rows, folder, maker=maker, total=total, progress=progress)
+        self._tell(*shards.cut, len(shards))
+        return shards
 
     def _encode(
         self, texts: Sequence[str], kind: str | None, dims: int | None, precision: str, progress: Progress
@@ -307,9 +311,7 @@ class SentenceEncoder:
                 done += len(rows)
                 progress(done, len(texts))
         rows = np.flatnonzero(cut)
-        encoded = Encoded(out, Cut(len(rows), int(cut.sum()), rows))
-        self._tell(encoded.cut, len(texts))
-        return encoded
+        return Encoded(out, Cut(len(rows), int(cut.sum()), rows))
 
     def _prompt(self, kind: str | None) -> str:
         prompts = self.settings.prompts
@@ -340,10 +342,10 @@ class SentenceEncoder:
             self._warn_once(UserWarning, f"dims={dims} was not trained (trained: {trained}); expect some loss")
         return dims
 
-    def _tell(self, cut: Cut, n: int) -> None:
-        if cut.texts:
-            message = f"{cut.texts:,} of {n:,} texts were cut to {self.max_tokens} tokens; {cut.tokens:,} tokens "
-            self._warn_once(CutWarning, message + f"{'was' if cut.tokens == 1 else 'were'} not read")
+    def _tell(self, cut: int, tokens: int, n: int) -> None:
+        if cut:
+            message = f"{cut:,} of {n:,} texts were cut to {self.max_tokens} tokens; {tokens:,} tokens "
+            self._warn_once(CutWarning, message + f"{'was' if tokens == 1 else 'were'} not read")
 
     def _warn_once(self, category: type[Warning], message: str) -> None:
         what = category.__name__ if category is CutWarning else message
