@@ -15,7 +15,7 @@ import pytest
 
 from firth import files
 from firth.errors import DataError, FormatError, StorageError
-from firth.recipes import build, built, judged, reporting, search, sweep, tuning
+from firth.recipes import build, built, judged, reporting, search, tuning
 from firth.recipes.stages import MARK
 
 Write = Callable[..., Path]
@@ -224,14 +224,3 @@ def test_a_build_of_a_newer_layout_is_refused(result: build.Result, model: Path)
         search.run(search.Settings(result.out, "oaka"))
     with pytest.raises(FormatError, match="layout 2"):
         build.run(settings(result.out.parent / "domain", result.out, model))
-
-
-def test_a_wider_choice_is_made_among_those_that_reach_the_recall() -> None:
-    def point(recall: float, rate: float, bytes_: float) -> Any:
-        return sweep.Point(8, "sq8", "hnsw", {}, recall, rate, bytes_)
-
-    small_but_poor, small, fast, huge = (
-        point(0.90, 900, 10), point(0.99, 100, 100), point(0.995, 500, 140), point(1.0, 9000, 400),
-    )  # fmt: skip
-    assert sweep.choose([small_but_poor, small, fast, huge], 0.99) is fast
-    assert sweep.choose([small_but_poor], 0.99) is small_but_poor

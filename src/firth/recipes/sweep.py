@@ -1,8 +1,9 @@
 """Which dimensions, codec and index settings are the cheapest that keep the recall.
 
-Every configuration is built from the model's own vectors and searched with the domain's own queries; recall is the
-share of the exact float32 neighbours at full width that it returns. Cheap means few bytes a vector first: of the
-configurations that reach the wanted recall, those within `MEMORY_SLACK` of the smallest compete, and the fastest wins.
+Every configuration is one that a collection can be built with; it is built from the model's own vectors and searched
+with the domain's own queries. Recall is the share of the exact float32 neighbours at full width that it returns. Cheap
+means few bytes a vector in memory first: of the configurations that reach the wanted recall, those within
+`MEMORY_SLACK` of the smallest compete, and the fastest wins.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from typing import Literal
 import numpy as np
 
 from firth.arrays import Neighbours, Vectors, unit
-from firth.compress import Scalar
 from firth.errors import SettingsError
 from firth.evaluate.records import Point
 from firth.index import HNSW, Flat
 from firth.progress import Progress, silent
 
-MEMORY_SLACK = 1.5  # times the smallest; HNSW's links cost a third of an SQ8 vector and buy tens of times the speed
+MEMORY_SLACK = 1.5  # times the smallest; twice the links cost a tenth of that and can be far faster
 WIDTHS = (1.0, 2 / 3, 1 / 2, 1 / 3)  # of the model's dimensions
 CODECS: tuple[Literal["sq8"] | None, ...] = (None, "sq8")  # None = float32
 LINKS = (8, 16)  # HNSW's m
@@ -69,15 +69,19 @@ def sweep(
     queries = queries[:MOST_QUERIES]
     k = min(k, len(vectors))
     exact = Flat.build(vectors, threads=threads).search(queries, k=k, threads=threads)
-    configurations = [(width, codec) for width in widths or _widths(vectors.shape[1]) for codec in CODECS]
     points: list[Point] = []
-    for done, (width, codec) in enumerate(configurations):
-        progress(done, len(configurations), f"{width} dims, {codec or 'float32'}")
-        short, asked = (
-            (vectors, queries) if width == vectors.shape[1] else (unit(vectors[:, :width]), unit(queries[:, :width]))
-        )
-        points += _measured(short, asked, exact, codec, recall, threads, seed)
-    progress(len(configurations), len(configurations))
+    widths = widths or _widths(vectors.shape[1])
+    for done, width in enumerate(widths):
+        progress(done, len(widths), f"{width} dims")
+        whole = width == vectors.shape[1]
+        short, asked = (vectors, queries) if whole else (unit(vectors[:, :width]), unit(queries[:, :width]))
+        flat = _scanned(short, asked, exact)
+        points.append(flat)
+        # A graph ranks by the same rows in the end, so that what the scan of them misses no graph can find.
+        if flat.recall >= recall:
+            for codec in CODECS:
+                points += _walked(short, asked, exact, codec, recall, threads, seed)
+    progress(len(widths), len(widths))
     return Sweep(tuple(points), choose(points, recall))
 
 
@@ -100,7 +104,16 @@ def overlap(found: Neighbours, exact: Neighbours) -> float:
     return float(hits / max(1, int((exact.ids >= 0).sum())))
 
 
-def _measured(
+def _scanned(vectors: Vectors, queries: Vectors, exact: Neighbours) -> Point:
+    """Exact search over float32 rows of one width."""
+    flat = Flat.build(vectors)
+    rate, found = _timed(partial(flat.search, queries, k=exact.k))
+    return Point(
+        vectors.shape[1], "float32", "flat", {}, overlap(found, exact), rate * len(queries), flat.bytes_per_vector
+    )
+
+
+def _walked(
     vectors: Vectors,
     queries: Vectors,
     exact: Neighbours,
@@ -109,23 +122,19 @@ def _measured(
     threads: int,
     seed: int,
 ) -> Iterator[Point]:
-    """The flat index and each HNSW of one width and codec, up to the first ef that reaches the recall."""
+    """Each HNSW of one width and codec, with a wider beam up to the first that reaches the recall."""
     k, d = exact.k, vectors.shape[1]
-    name = codec or "float32"
-    flat = Flat.build(vectors, codec=Scalar.train(vectors, bits=8) if codec else None, threads=threads)
-    rate, found = _timed(partial(flat.search, queries, k=k))
-    yield Point(d, name, "flat", {}, overlap(found, exact), rate * len(queries), flat.bytes_per_vector)
     for m in LINKS:
         index = HNSW.build(vectors, m=m, ef_construction=EF_CONSTRUCTION, codec=codec, threads=threads, seed=seed)
+        # Under codes, the float32 rows are only read to rank the last few: they stay on disk, mapped.
+        memory = index.bytes_per_vector - (vectors.itemsize * d if codec else 0)
         before = -1.0
-        for ef in BEAMS:
-            if ef < k:
-                continue
+        for ef in (ef for ef in BEAMS if ef >= k):
             rate, found = _timed(partial(index.search, queries, k=k, ef=ef))
             reached = overlap(found, exact)
             settings = {"m": m, "ef_construction": EF_CONSTRUCTION, "ef": ef}
-            yield Point(d, name, "hnsw", settings, reached, rate * len(queries), index.bytes_per_vector)
-            if reached >= recall or reached == before:  # a wider beam finds no more: the codes are the limit
+            yield Point(d, codec or "float32", "hnsw", settings, reached, rate * len(queries), memory)
+            if reached >= recall or reached == before:  # a wider beam finds no more
                 break
             before = reached
 
