@@ -29,7 +29,7 @@ void bind_sgns(nb::module_ &m) {
                                   flag("deterministic"), size("window"), size("negatives"), size("epochs"),
                                   nb::cast<float>(settings["rate"]), nb::cast<float>(settings["last_rate"]),
                                   nb::cast<uint64_t>(settings["seed"]), size("centres"), size("noise"),
-                                  size("span")};
+                                  size("inputs"), size("span")};
                 self->model = {input.shape(0), input.shape(1), input.data(), output.data(), keep.data(),
                                noise_below.data(), noise_alias.data(), path_start.data(), path.data()};
             },

@@ -78,7 +78,7 @@ template <class Rows> class Worker {
   public:
     Worker(const Model &model, const Word2VecSettings &settings, Rows input, Rows output)
         : input(std::move(input)), output(std::move(output)), model(model), settings(settings),
-          tile(settings.centres + 2 * settings.window,
+          tile(std::min(settings.inputs, settings.centres + 2 * settings.window),
                settings.hierarchical ? settings.centres * DEEPEST : settings.centres + settings.noise, model.pitch),
           means(settings.centres * model.pitch), uses(settings.centres + 2 * settings.window) {}
 
@@ -157,14 +157,19 @@ template <class Rows> class Worker {
         }
         name_outputs(begin, end, random);
         if (pairs == 0) return 0;
+        for (std::size_t from = low; from < high; from += settings.inputs)
+            loss += skipgram_step(begin, end, from, std::min(high, from + settings.inputs), rate);
+        return pairs;
+    }
+
+    // The centres [begin, end) against the inputs [low, high).
+    double skipgram_step(std::size_t begin, std::size_t end, std::size_t low, std::size_t high, float rate) {
         tile.open(high - low, names.size());
         for (std::size_t j = low; j < high; ++j) tile.x[j - low] = input.at(piece.word[j]);
         for (std::size_t o = 0; o < names.size(); ++o) tile.u[o] = output.at(names[o]);
         std::fill_n(uses.begin(), high - low, 0);
         for (std::size_t i = begin; i < end; ++i)
-            for (std::size_t j = i - static_cast<std::size_t>(piece.left[i]);
-                 j <= i + static_cast<std::size_t>(piece.right[i]); ++j)
-                if (j != i) pair(j - low, i), ++uses[j - low];
+            within(i, low, high, [&](std::size_t j) { pair(j - low, i), ++uses[j - low]; });
         if (!settings.hierarchical) {
             const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);
             for (const int32_t word : noise) {
@@ -172,13 +177,19 @@ template <class Rows> class Worker {
                 for (std::size_t j = low; j < high; ++j)
                     tile.weight()[tile.at(j - low, at)] += share * static_cast<float>(uses[j - low]);
                 for (std::size_t i = begin; i < end; ++i)  // a centre is not its own noise
-                    for (std::size_t j = i - static_cast<std::size_t>(piece.left[i]);
-                         piece.word[i] == word && j <= i + static_cast<std::size_t>(piece.right[i]); ++j)
-                        if (j != i) tile.weight()[tile.at(j - low, at)] -= share;
+                    if (piece.word[i] == word)
+                        within(i, low, high, [&](std::size_t j) { tile.weight()[tile.at(j - low, at)] -= share; });
             }
         }
-        loss += logistic_tile(tile, rate, true);
-        return pairs;
+        return logistic_tile(tile, rate, true);
+    }
+
+    // The places in the window of centre i that lie in [low, high).
+    template <class Each> void within(std::size_t i, std::size_t low, std::size_t high, Each &&each) {
+        const std::size_t first = std::max(low, i - static_cast<std::size_t>(piece.left[i]));
+        const std::size_t last = std::min(high, i + static_cast<std::size_t>(piece.right[i]) + 1);
+        for (std::size_t j = first; j < last; ++j)
+            if (j != i) each(j);
     }
 
     std::size_t cbow(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
@@ -212,9 +223,7 @@ template <class Rows> class Worker {
     }
 
     template <class Each> void window(std::size_t centre, Each &&each) {
-        for (std::size_t j = centre - static_cast<std::size_t>(piece.left[centre]);
-             j <= centre + static_cast<std::size_t>(piece.right[centre]); ++j)
-            if (j != centre) each(piece.word[j]);
+        within(centre, 0, piece.word.size(), [&](std::size_t j) { each(piece.word[j]); });
     }
 };
 

@@ -70,6 +70,7 @@ struct Word2VecSettings {
     float rate, last_rate;
     uint64_t seed;
     std::size_t centres, noise;  // centres a tile, noise words a tile
+    std::size_t inputs;          // most inputs a tile
     std::size_t span;            // ids a piece
 };
 

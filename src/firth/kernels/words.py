@@ -2,7 +2,7 @@
 
 Three ways to split: `SPACES` at ASCII white space; `UNICODE` into runs of letters, marks, digits and underscores in
 lower case, with apostrophes inside words kept and every Han or Hiragana character a word (after Unicode's UAX #29);
-`TOKENS` for lists of tokens that were joined by unit and record separators.
+`CASED` the same without the lower case; `TOKENS` for lists of tokens joined by unit and record separators.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from firth.arrays import Vectors
 from firth.kernels import native
 
-SPACES, UNICODE, TOKENS = 0, 1, 2
+SPACES, UNICODE, TOKENS, CASED = 0, 1, 2, 3
 UNIT, RECORD = "\x1f", "\x1e"  # between the tokens of a list, and after it
 SENTENCE_END = -1  # in a corpus of ids
 CODE_POINTS = 0x33480  # the last blocks of letters end here; private and unassigned ones behind are left as they are
@@ -32,9 +32,9 @@ Offsets = NDArray[np.int64]
 @cache
 def classes(kind: int) -> NDArray[np.int32]:
     """What each code point is to the splitter: a separator, a joiner, or its lower-case form."""
-    if kind != UNICODE:
+    if kind not in (UNICODE, CASED):
         return np.empty(0, np.int32)
-    return np.array([_class(chr(point)) for point in range(CODE_POINTS)], np.int32)
+    return np.array([_class(chr(point), lower=kind == UNICODE) for point in range(CODE_POINTS)], np.int32)
 
 
 def counter(kind: int, *, threads: int, budget: int, folder: str, module: Any = native) -> Any:
@@ -43,12 +43,12 @@ def counter(kind: int, *, threads: int, budget: int, folder: str, module: Any = 
     Args:
         budget: bytes of provisional ids that are kept in memory; more go to an unnamed file in `folder`.
     """
-    return module.WordCounter(kind, classes(kind), threads, budget, folder)
+    return module.WordCounter(_native_kind(kind), classes(kind), threads, budget, folder)
 
 
 def lookup(words: Sequence[str], kind: int, *, module: Any = native) -> Any:
     """A native `Lookup` of distinct words, for `text_sums` and `text_ids`."""
-    return module.Lookup(kind, classes(kind), *joined(words))
+    return module.Lookup(_native_kind(kind), classes(kind), *joined(words))
 
 
 def text_sums(
@@ -85,7 +85,7 @@ def split_twin(text: str, kind: int) -> list[str]:
     if kind == TOKENS:
         return _at(text, UNIT + RECORD)
     words, token = [], ""
-    kinds = [*map(_class, text), _SEPARATOR]
+    kinds = [*(_class(char, lower=kind == UNICODE) for char in text), _SEPARATOR]
     for i, kind_of in enumerate(kinds):
         if 0 <= kind_of < _ALONE:
             token += chr(kind_of)
@@ -112,7 +112,11 @@ def _at(text: str, separators: str) -> list[str]:
     return [word for word in text.split(separators[0]) if word]
 
 
-def _class(char: str) -> int:
+def _native_kind(kind: int) -> int:
+    return UNICODE if kind == CASED else kind  # only their tables differ
+
+
+def _class(char: str, *, lower: bool) -> int:
     if char in "'\u2019":
         return _JOINER
     category = unicodedata.category(char)
@@ -123,4 +127,4 @@ def _class(char: str) -> int:
     if unicodedata.name(char, "").startswith(_ALONE_SCRIPTS):
         return ord(char) | _ALONE
     # One code point for one: the dot that 'İ'.lower() leaves behind would make a form that nobody types.
-    return ord(char.lower()[0])
+    return ord(char.lower()[0]) if lower else ord(char)

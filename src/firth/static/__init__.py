@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from firth.static.cooccurrence import Cooccurrences, cooccurrences
 from firth.static.corpus import Corpus, Counting, Vocabulary, count, count_texts
+from firth.static.domain import DomainWords, train_base
+from firth.static.glove import GloVe
 from firth.static.state import State
 from firth.static.vectors import WordVectors
 from firth.static.word2vec import Word2Vec
 
-__all__ = ["Corpus", "Counting", "State", "Vocabulary", "Word2Vec", "WordVectors", "count", "count_texts"]
+__all__ = [
+    "Cooccurrences",
+    "Corpus",
+    "Counting",
+    "DomainWords",
+    "GloVe",
+    "State",
+    "Vocabulary",
+    "Word2Vec",
+    "WordVectors",
+    "cooccurrences",
+    "count",
+    "count_texts",
+    "train_base",
+]

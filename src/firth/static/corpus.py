@@ -29,7 +29,7 @@ from firth.progress import Progress, silent
 
 BLOCK = 8 << 20  # bytes read at a time
 LONGEST_WORD = 64 << 20  # bytes; what is longer than this without a separator is not text
-TOKENIZERS = {"spaces": kernel.SPACES, "unicode": kernel.UNICODE}
+TOKENIZERS = {"spaces": kernel.SPACES, "unicode": kernel.UNICODE, "cased": kernel.CASED}
 
 Source = str | Path | Sequence[str | Path] | Iterable[Sequence[str]]
 
@@ -42,7 +42,7 @@ class Counting:
         min_count: rarer words are left out before windows are formed, as word2vec does.
         max_words: at most so many words, the most frequent; 0 = all.
         tokenizer: "spaces" splits at ASCII white space and keeps case; "unicode" finds words by their letters in
-            any script and makes them lower-case. Token lists are taken as they are.
+            any script and makes them lower-case, "cased" keeps their case. Token lists are taken as they are.
         memory: bytes of ids kept in memory before the disk is used.
     """
 

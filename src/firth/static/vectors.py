@@ -184,6 +184,21 @@ class WordVectors:
         scores[self.id_of(a)] = -np.inf
         return int((scores >= scores[self.id_of(b)]).sum())
 
+    def analogies(
+        self, path: Path | str, *, restrict: int | None = 300_000, method: str = "add"
+    ) -> dict[str, tuple[int, int, int]]:
+        """Each section of a file of analogies: questions answered right, with known words, and in all.
+
+        `firth.evaluate.words.analogies` adds intervals and totals; see `static/questions.py` for the file.
+        """
+        from firth.static.questions import answered
+
+        found = answered(self, path, restrict=restrict, method=method)
+        return {
+            name: (int((found.right & here).sum()), int((found.known & here).sum()), int(here.sum()))
+            for name, here in ((name, found.section == i) for i, name in enumerate(found.sections))
+        }
+
     def save(self, path: Path | str, layout: str | None = None) -> None:
         """Write a file, whole or not at all; see `static/formats.py` for the formats and what they cannot hold."""
         from firth.static import formats

@@ -27,9 +27,12 @@ from firth.static.vectors import WordVectors
 
 LONGEST_SPAN = 2048  # ids that a thread takes at a time: about a millisecond
 ROUND = 4  # pieces that deterministic training works on at once: native/sgns.cpp
-# Steps that do not see each other may move a row by so much: rate times how often its word occurs among them. On a
-# vocabulary of 58 words rounds diverge at 0.4 and tiles at 0.05 (a tile moves both sides of its pairs at once).
-FARTHEST_ROUND, FARTHEST_TILE = 0.2, 0.02
+# Steps that do not see each other together move a row by about rate · pairs · |other row|² / 4, and diverge where that
+# passes 2. So much rate · pairs is allowed to one row: in a tile through a shared noise word, through an input, through
+# the most frequent word; and through the most frequent word in a round of deterministic training. On a vocabulary of 58
+# words rounds diverge at 1.6; with windows of 20 words, on 24,000 words, tiles at 5.
+MOST_NOISE, MOST_USES, MOST_WORD, MOST_ROUND = 1.5, 2.0, 0.5, 0.8
+MOST_INPUTS = 256  # rows of a tile: 100 KB at 100 dimensions, a tenth of a second-level cache
 IDS_A_PART = 1_000_000  # how much is trained between two reports of progress
 
 
@@ -145,10 +148,9 @@ class Word2Vec:
             settings={
                 "skipgram": self.architecture == "skipgram",
                 "hierarchical": self.objective == "hierarchical",
-                "centres": int(np.clip(FARTHEST_TILE / (self.rate * busiest), 1, self.centres)),
-                "span": int(np.clip(FARTHEST_ROUND / (self.rate * busiest * ROUND * kept), 8, LONGEST_SPAN))
-                if self.deterministic
-                else LONGEST_SPAN,
+                "centres": self._centres(busiest),
+                "inputs": int(np.clip(MOST_NOISE / self.rate * min(1, self.noise / self.negatives), 1, MOST_INPUTS)),
+                "span": self._span(busiest, kept),
                 "last_rate": self.last_rate,
                 **{name: getattr(self, name) for name in _PASSED_ON},
             },
@@ -163,6 +165,24 @@ class Word2Vec:
                 raise TrainingError(f"epoch {epoch + 1}: the loss is {mean}; try a rate below {self.rate}")
             progress(epoch * n + n * (part + 1) // parts, self.epochs * n, f"epoch {epoch + 1} loss {mean:.4f}")
         return replace(training, epoch=epoch + 1, losses=[*training.losses, loss / max(pairs, 1)])
+
+    @property
+    def _pairs(self) -> float:
+        """Mean pairs of a centre."""
+        return 1.0 if self.architecture == "cbow" else self.window + 1.0 if self.shrink else self.window * 2.0
+
+    def _centres(self, busiest: float) -> int:
+        """Centres a tile: as many as asked for, fewer where one row would be moved too far at once."""
+        negative = self.objective == "negative"
+        others = MOST_NOISE / self._pairs / (self.negatives / self.noise if negative else 1)
+        limits = (others, MOST_USES / (1 + self.negatives), MOST_WORD / (self._pairs * busiest))
+        return int(np.clip(min(limits) / self.rate, 1, self.centres))
+
+    def _span(self, busiest: float, kept: float) -> int:
+        """Ids a piece: a round of pieces that do not see each other must be short where a word is frequent."""
+        if not self.deterministic:
+            return LONGEST_SPAN
+        return int(np.clip(MOST_ROUND / (self.rate * self._pairs * busiest * kept * ROUND), 8, LONGEST_SPAN))
 
 
 _PASSED_ON = ("mean", "shrink", "deterministic", "window", "negatives", "epochs", "rate", "seed", "noise")

@@ -1,0 +1,191 @@
+// GloVe's AdaGrad steps; see glove.hpp.
+//
+// Cells are not shuffled. Partners are dealt into bands; an epoch takes one band after the other and in it the rows in
+// random order, so that a row's own parameters stay in the first-level cache and the band's frequent partners in the
+// second. A symmetric cell is loaded once and seen from both sides. Whole rows at once, without bands, diverge: frequent
+// words grow to explain each new row alone ("the" reaches length 10), and then throw rows that have not moved yet.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "glove.hpp"
+#include "threads.hpp"
+
+namespace firth {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr std::size_t LANES = 16;
+#elif defined(__AVX__)
+constexpr std::size_t LANES = 8;
+#else
+constexpr std::size_t LANES = 4;
+#endif
+constexpr std::size_t LINE = 16;        // floats of a cache line
+constexpr std::size_t AHEAD = 2;        // cells whose partner is fetched before its turn
+constexpr float CLIP = 100;             // the largest step times rate, as in Stanford's program
+constexpr std::size_t CELLS_A_BLOCK = 1 << 13;
+
+typedef float vec __attribute__((vector_size(LANES * 4)));
+
+inline vec load(const float *p) {
+    vec v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+inline void store(float *p, vec v) { std::memcpy(p, &v, sizeof v); }
+inline vec all(float value) { return value - vec{}; }
+
+// 1 / sqrt(x): the machine's estimate and one Newton step, relative error below 1e-6.
+inline vec inverse_root(vec x) {
+#if defined(__AVX512F__)
+    const vec y = reinterpret_cast<vec>(_mm512_rsqrt14_ps(reinterpret_cast<__m512>(x)));
+#elif defined(__AVX__)
+    const vec y = reinterpret_cast<vec>(_mm256_rsqrt_ps(reinterpret_cast<__m256>(x)));
+#elif defined(__SSE__)
+    const vec y = reinterpret_cast<vec>(_mm_rsqrt_ps(reinterpret_cast<__m128>(x)));
+#else
+    vec y;
+    for (std::size_t i = 0; i < LANES; ++i) y[i] = 1.0f / std::sqrt(x[i]);
+    return y;
+#endif
+#if defined(__SSE__)
+    return y * (1.5f - 0.5f * x * y * y);
+#endif
+}
+
+inline float sum(vec v) {
+    float lane[LANES];
+    std::memcpy(lane, &v, sizeof v);
+    for (std::size_t width = LANES / 2; width > 0; width /= 2)
+        for (std::size_t i = 0; i < width; ++i) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+inline vec clipped(vec v) {
+    v = v > CLIP ? all(CLIP) : v;
+    return v < -CLIP ? all(-CLIP) : v;
+}
+
+inline void fetch(const float *row, std::size_t floats) {
+    for (std::size_t i = 0; i < floats; i += LINE) __builtin_prefetch(row + i, 1);
+}
+
+struct Stepper {
+    const GloveModel &model;
+    const GloveSettings &settings;
+    double loss = 0;
+    uint64_t cells = 0;
+
+    Stepper(const GloveModel &model, const GloveSettings &settings) : model(model), settings(settings) {}
+
+    // One cell from one side: word vector of `row`, context vector of `other`.
+    void step(float *row, float *other, float target, float weight) {
+        const std::size_t pitch = model.pitch;
+        float *w = row, *c = other + pitch, *w_sum = row + 2 * pitch, *c_sum = other + 3 * pitch;
+        vec a = {}, b = {};
+        std::size_t i = 0;
+        for (; i + 2 * LANES <= pitch; i += 2 * LANES) {
+            a += load(w + i) * load(c + i);
+            b += load(w + i + LANES) * load(c + i + LANES);
+        }
+        if (i < pitch) a += load(w + i) * load(c + i);
+        const float difference = sum(a + b) - target, pull = weight * difference;
+        loss += 0.5 * static_cast<double>(pull) * static_cast<double>(difference);
+        ++cells;
+        const float scaled = settings.rate * pull;
+        const float word_one = w[model.dims + 1], context_one = c[model.dims];
+        if (std::fabs(scaled) <= 1)
+            move<false>(w, c, w_sum, c_sum, scaled);
+        else
+            move<true>(w, c, w_sum, c_sum, scaled);
+        w[model.dims + 1] = word_one, c[model.dims] = context_one;  // constants
+    }
+
+    template <bool CLIPS> void move(float *w, float *c, float *w_sum, float *c_sum, float scaled) {
+        for (std::size_t i = 0; i < model.pitch; i += LANES) {
+            const vec word = load(w + i), context = load(c + i), w_square = load(w_sum + i), c_square = load(c_sum + i);
+            vec of_word = scaled * context, of_context = scaled * word;
+            if (CLIPS) of_word = clipped(of_word), of_context = clipped(of_context);
+            store(w + i, word - of_word * inverse_root(w_square));
+            store(c + i, context - of_context * inverse_root(c_square));
+            store(w_sum + i, w_square + of_word * of_word);
+            store(c_sum + i, c_square + of_context * of_context);
+        }
+    }
+
+    void cell(float *row, float *other, float value) {
+        const float target = std::log(value);
+        const float weight = value >= settings.x_max ? 1.0f : std::exp(settings.alpha * (target - log_x_max));
+        step(row, other, target, weight);
+        if (settings.symmetric && row != other) step(other, row, target, weight);
+    }
+    float log_x_max = std::log(settings.x_max);
+};
+
+// The first column of a row behind the bands before `band`.
+const int32_t *behind(const int32_t *first, const int32_t *last, std::size_t bands, std::size_t band) {
+    return std::partition_point(first, last, [&](int32_t c) { return static_cast<std::size_t>(c) % bands < band; });
+}
+
+}  // namespace
+
+void sort_into_bands(const int64_t *starts, int32_t *columns, float *values, std::size_t rows, std::size_t bands,
+                     int threads, const std::atomic<bool> &stop) {
+    parallel_for(rows, 256, threads, stop, [&](std::size_t begin, std::size_t end, int) {
+        std::vector<int32_t> column;
+        std::vector<float> value;
+        std::vector<std::size_t> next;
+        for (std::size_t row = begin; row < end; ++row) {
+            int32_t *c = columns + starts[row];
+            float *v = values + starts[row];
+            const auto n = static_cast<std::size_t>(starts[row + 1] - starts[row]);
+            column.assign(c, c + n), value.assign(v, v + n);
+            next.assign(bands + 1, 0);
+            for (const int32_t at : column) ++next[static_cast<std::size_t>(at) % bands + 1];
+            std::partial_sum(next.begin(), next.end(), next.begin());
+            for (std::size_t i = 0; i < n; ++i) {
+                const std::size_t to = next[static_cast<std::size_t>(column[i]) % bands]++;
+                c[to] = column[i], v[to] = value[i];
+            }
+        }
+    });
+}
+
+GlovePassed train_glove(const GloveModel &model, const GloveSettings &settings, const int64_t *starts,
+                        const int32_t *columns, const float *values, const int32_t *order, std::size_t rows,
+                        std::size_t bands, std::size_t band, int threads, const std::atomic<bool> &stop) {
+    std::vector<std::size_t> blocks{0};  // of about the same number of cells
+    int64_t cells = 0;
+    for (std::size_t i = 0; i < rows; ++i) {
+        cells += starts[order[i] + 1] - starts[order[i]];
+        if (cells >= static_cast<int64_t>(CELLS_A_BLOCK) || i + 1 == rows) blocks.push_back(i + 1), cells = 0;
+    }
+    const std::size_t stride = 4 * model.pitch;
+    std::vector<GlovePassed> passed(static_cast<std::size_t>(std::max(threads, 1)));
+    parallel_for(blocks.size() - 1, 1, threads, stop, [&](std::size_t block, std::size_t, int thread) {
+        Stepper stepper(model, settings);
+        for (std::size_t i = blocks[block]; i < blocks[block + 1]; ++i) {
+            float *row = model.rows + static_cast<std::size_t>(order[i]) * stride;
+            const int32_t *first = columns + starts[order[i]], *last = columns + starts[order[i] + 1];
+            const int64_t begin = behind(first, last, bands, band) - columns;
+            const int64_t end = behind(columns + begin, last, bands, band + 1) - columns;
+            for (int64_t at = begin; at < end; ++at) {
+                if (at + static_cast<int64_t>(AHEAD) < end) fetch(model.rows + static_cast<std::size_t>(columns[at + AHEAD]) * stride, stride);
+                stepper.cell(row, model.rows + static_cast<std::size_t>(columns[at]) * stride, values[at]);
+            }
+        }
+        passed[static_cast<std::size_t>(thread)].loss += stepper.loss;
+        passed[static_cast<std::size_t>(thread)].cells += stepper.cells;
+    });
+    GlovePassed total;
+    for (const GlovePassed &part : passed) total.loss += part.loss, total.cells += part.cells;
+    return total;
+}
+
+}  // namespace firth
