@@ -42,11 +42,12 @@ def assemble(
     """All numbers of a build in the tree that the report is written from."""
     base, now = before.scores, after.scores if after else None
     last = after or before
+    name = settings.base.rstrip("/").rpartition("/")[2]
     return BuildReport(
         title=work.path.resolve().name,
         base=base.intervals(settings.seed) if base else {},
-        base_model=settings.base,
-        tuned_model=f"{settings.base}, tuned",
+        base_model=name,
+        tuned_model=f"{name}, tuned",
         tuned=now.intervals(settings.seed) if now else None,
         paired=now.against(base, settings.seed) if now and base else None,
         chosen=sweep.chosen,
