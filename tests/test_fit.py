@@ -300,3 +300,10 @@ def test_training_leaves_the_callers_generator_alone() -> None:
 def test_settings_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         replace(SETTINGS, **changes)
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0.49, 1), (0.47, 0)])
+def test_a_loss_on_dev_within_the_doubt_does_not_cost_what_was_learnt(after: float, kept: int) -> None:
+    scores = iter([0.50, after])
+    settings = replace(SETTINGS, epochs=1, doubt=0.02)
+    assert fit(task_of(Small(), evaluate=lambda: next(scores)), settings).best_epoch == kept

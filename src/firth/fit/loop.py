@@ -153,7 +153,8 @@ class _Run(Generic[B]):
             score = float(self.task.evaluate())
         if not math.isfinite(score):
             self.stop(f"the dev score is {score}")
-        if state.best_score is None or score > state.best_score:
+        doubt = self.settings.doubt if state.best_epoch == 0 else 0.0
+        if state.best_score is None or score > state.best_score - doubt:
             state.best_epoch, state.best_score = state.epoch, score
             self.best = {name: value.detach().clone() for name, value in checkpoint.tensors_of(module)}
         self.mark(rate_at(state.step, self.steps, self.settings), score)

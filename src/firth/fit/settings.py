@@ -32,6 +32,7 @@ class FitSettings:
     accumulate: int = 1  # batches a step
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the products; weights stay float32
     patience: int = 0  # epochs without a better score after which to stop; 0 = all epochs
+    doubt: float = 0.0  # the weights that came in come back only if an epoch scores lower by more than this
     checkpoint_seconds: float = 60.0  # between checkpoints inside an epoch; each epoch ends with one anyway
     seed: int = 0  # of dropout
 

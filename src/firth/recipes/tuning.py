@@ -18,7 +18,7 @@ from firth.recipes.judged import Judged
 from firth.recipes.load import load
 from firth.recipes.sets import FEWEST_TO_TUNE
 from firth.recipes.stages import Stages
-from firth.recipes.tune import DEV_POOL, MAIN, hard_negatives, score_among
+from firth.recipes.tune import DEV_POOL, MAIN, doubt, hard_negatives, score_among
 from firth.sentence.mine import Mined, MineSettings
 from firth.text.records import Judgements, Pair
 
@@ -124,7 +124,7 @@ def _tune(base: Base, judged: Judged, work: Work, settings: Settings, mined: Pat
         tuned = train(
             encoder,
             pairs,
-            settings=TuneSettings(epochs=settings.epochs, seed=settings.seed),
+            settings=TuneSettings(epochs=settings.epochs, seed=settings.seed, doubt=doubt(len(work.sets.dev))),
             dev=dev_score(judged, work) if work.sets.dev else None,
             folder=folder / "checkpoints",
             progress=progress,

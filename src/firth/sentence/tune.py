@@ -56,6 +56,7 @@ class TuneSettings:
     weight_decay: float = 0.01
     clip: float = 1.0  # longest gradient
     precision: str = "auto"  # bfloat16 where the processor has it, else float32
+    doubt: float = 0.0  # keep what was learnt unless dev is lower by more than this, which so few queries can show
     patience: int = 0  # epochs without a better dev score after which to stop; 0 = all epochs
     checkpoint_seconds: float = 60.0
     seed: int = 0  # of order, negatives drawn, dropout
