@@ -32,10 +32,7 @@ COMMANDS = {
     "demo": "The whole way on SciFact, in minutes.",
     "doctor": "What this installation can do, what is missing.",
 }
-GROUPS = {
-    "index": "Build an index from vectors, search it, look into it.",
-    "words": "Word vectors: train, eval, similar, analogy.",
-}
+GROUPS = {"index": "Build an index from vectors, search it, look into it."}
 INTERRUPTED = 130
 AS_JSON = typer.Option("--json", help="Print the result as JSON on stdout; progress stays on stderr.")
 CONFIG = typer.Option("--config", help="TOML file of settings; flags win over it.")
