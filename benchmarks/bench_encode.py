@@ -2,21 +2,21 @@
 
 Run:   make bench Q=encode                     (15 min on 2 idle cores; --small 2 min)
        make bench Q="encode --quality"         (SciFact's nDCG@10 instead, 6 min)
-Last:  2026-11-23, --small (100 texts, mean 117 tokens), 2 cores Zen 5 busy with other work: the ratios are the claim
-       system                  x sentence-transformers   by processor time   peak MB   least cosine
-       sentence-transformers   1.0                       1.0                 874
-       onnxruntime float32     1.9                       1.5                 1,007     0.9999999
-       openvino float32        2.6                       3.8                 501       0.9999999
-       openvino bfloat16       5.0                       7.1                 396       0.99996
-       firth by torch          1.4                       1.1                 481       0.99997
-       firth float32           7.7                       6.8                 420       0.9999999
-       firth bfloat16          13.1                      12.7                374       0.99997
+Last:  2026-11-23, --small (100 texts, mean 117 tokens, 2 repeats), 2 cores Zen 5, nearly idle
+       system                  x sentence-transformers   by processor time   peak MB   texts/s
+       sentence-transformers   1.0                       1.0                 901       35
+       onnxruntime float32     1.6                       1.7                 1,008     57
+       openvino float32        1.8                       2.4                 504       63
+       openvino bfloat16       2.6                       3.9                 398       90
+       firth by torch          2.9                       2.9                 492       101
+       firth float32           4.1                       4.2                 420       143
+       firth bfloat16          7.6                       7.8                 374       261
 
 Tried around the kernel (native/transformer.cpp names its own trials):
-       torch without padding, texts in groups of equal length, bfloat16 by autocast: 1.1 to 1.4 x, kept as the reference
-       calls of 1,024, 4,096 and 32,768 tokens, and texts unsorted: within 5 % of each other; so the longest that still
-         lets Ctrl-C and progress through each second
-       mean in the kernel in place of torch's pooling of all states: within 3 %, and the states are never stored
+       torch without padding, texts in groups of equal length, bfloat16 by autocast: 2.9 x, kept as the reference
+       calls of 1,024, 4,096 and 32,768 tokens, and texts unsorted: within 10 % of each other, the noise of a busy
+         machine; so the longest that still lets Ctrl-C and progress through each second
+       mean in the kernel in place of torch's pooling of all states: within that noise, and the states are never stored
        no drawing of weights that are read next (it imported torch's compiler), no copies to find NaN: 75 MB, 2.5 s less
 
 Texts: chunks of 1 to 8 sentences and whole abstracts of SciFact. Every system in a process of its own, taking turns

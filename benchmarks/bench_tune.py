@@ -1,12 +1,12 @@
 """How many pairs a second does tuning learn from, against sentence-transformers' trainer on the same batches?
 
 Run:   make bench Q=tune            (15 min on 2 cores; --small 2 min, without dropout only)
-Last:  2026-11-23, --small --threads 1 (batch 8, 3 steps, no dropout), a busy machine, 2 cores Zen 5
+Last:  2026-11-23, --small (batch 8, 3 steps, 2 threads, no dropout), 2 cores Zen 5, nearly idle
        system                            pairs/s  ratio (range)      of processor time   mean loss
-       sentence-transformers float32     0.53     1.0                1.0                 0.602
-       sentence-transformers bfloat16    1.30     2.5 (2.1 - 3.1)    2.3                 0.602
-       firth float32                     0.55     1.06 (0.9 - 1.3)   1.05                0.604
-       firth bfloat16 (the default)      1.51     2.9 (2.7 - 3.1)    3.3                 0.605
+       sentence-transformers float32     2.26     1.0 (0.9 - 1.1)    1.0                 0.602
+       sentence-transformers bfloat16    4.19     1.9 (1.8 - 1.9)    1.9                 0.602
+       firth float32                     2.27     1.0 (1.0 - 1.0)    1.0                 0.604
+       firth bfloat16 (the default)      6.84     3.0 (2.8 - 3.3)    3.0                 0.605
 Every step: SciFact claims with their abstract and two hard negatives each, natural lengths, batch 32, InfoNCE at
 temperature 0.05, AdamW, clipping; each system takes the same batches in the same order, one batch at a time in turn.
 The trainer's own collator, training_step, optimizer and scheduler are used, without its logging. Dropout is 0.1 in
