@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:?asan or tsan}
 shift
-python=$(command -v "${PYTHON:-python3}")
+python=$(realpath --no-symlinks "$(command -v "${PYTHON:-python3}")")  # whole, and the one of the environment
 case $kind in
   asan) flags=address,undefined libraries="libasan.so libubsan.so" ;;
   tsan) flags=thread libraries="libtsan.so" ;;
