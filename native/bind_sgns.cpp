@@ -25,7 +25,7 @@ void bind_sgns(nb::module_ &m) {
                 new (self) Trainer();
                 auto flag = [&](const char *name) { return nb::cast<bool>(settings[name]); };
                 auto size = [&](const char *name) { return nb::cast<std::size_t>(settings[name]); };
-                self->settings = {flag("skipgram"), flag("hierarchical"), flag("mean"), flag("shrink"),
+                self->settings = {flag("skipgram"), flag("hierarchical"), flag("softmax"), flag("mean"), flag("shrink"),
                                   flag("deterministic"), size("window"), size("negatives"), size("epochs"),
                                   nb::cast<float>(settings["rate"]), nb::cast<float>(settings["last_rate"]),
                                   nb::cast<uint64_t>(settings["seed"]), size("centres"), size("noise"),
@@ -63,6 +63,25 @@ void bind_sgns(nb::module_ &m) {
             return logistic_tile(tile, rate, true);
         },
         nb::arg("x"), nb::arg("u"), nb::arg("weight"), nb::arg("label"), nb::arg("rate"));
+    m.def(
+        "softmax_step",
+        [](Out2<float> x, Out2<float> u, In2<float> wanted, float rate, int threads) {
+            std::vector<float *> rows;
+            std::vector<std::vector<Wanted>> answers(x.shape(0));
+            for (std::size_t i = 0; i < x.shape(0); ++i) {
+                rows.push_back(x.data() + i * x.shape(1));
+                for (std::size_t o = 0; o < u.shape(0); ++o)
+                    if (wanted(i, o) > 0) answers[i].push_back({static_cast<int32_t>(o), wanted(i, o)});
+            }
+            Floats steps(x.shape(0) * x.shape(1));
+            double loss = 0;
+            interruptible([&](const std::atomic<bool> &stop) {
+                loss = softmax_step(rows, u.data(), u.shape(0), x.shape(1), answers, rate, steps.data(), threads, stop);
+            });
+            for (std::size_t i = 0; i < x.shape(0); ++i) add_row(rows[i], steps.data() + i * x.shape(1), 1, x.shape(1));
+            return loss;
+        },
+        nb::arg("x"), nb::arg("u"), nb::arg("wanted"), nb::arg("rate"), nb::arg("threads"));
     m.def(
         "sample_piece",
         [](In1<int32_t> ids, In1<uint32_t> keep, std::size_t window, bool shrink, uint64_t seed, Out2<int32_t> out) {

@@ -227,16 +227,6 @@ template <class Rows> class Worker {
     }
 };
 
-struct Span {
-    std::size_t begin, end;  // pieces
-};
-
-float rate_at(const Word2VecSettings &settings, std::size_t epoch, std::size_t start, std::size_t n) {
-    const double passed = (static_cast<double>(epoch) + static_cast<double>(start) / static_cast<double>(n)) /
-                          static_cast<double>(settings.epochs);
-    return static_cast<float>(settings.rate - (settings.rate - settings.last_rate) * passed);
-}
-
 Passed train_shared(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
                     std::size_t epoch, Span pieces, int threads, const std::atomic<bool> &stop) {
     std::vector<std::unique_ptr<Worker<SharedRows>>> workers(static_cast<std::size_t>(std::max(threads, 1)));
@@ -358,6 +348,12 @@ std::size_t piece_start(const int32_t *ids, std::size_t n, std::size_t p, std::s
     return begin;
 }
 
+float rate_at(const Word2VecSettings &settings, std::size_t epoch, std::size_t start, std::size_t n) {
+    const double passed = (static_cast<double>(epoch) + static_cast<double>(start) / static_cast<double>(n)) /
+                          static_cast<double>(settings.epochs);
+    return static_cast<float>(settings.rate - (settings.rate - settings.last_rate) * passed);
+}
+
 uint64_t piece_seed(uint64_t seed, std::size_t epoch, std::size_t p) {
     Random mixed(seed);
     Random again(mixed.next() ^ epoch * 0xd1b54a32d192ed03);
@@ -369,7 +365,7 @@ Passed train_part(const Model &model, const Word2VecSettings &settings, const in
     // Parts are cut between rounds, so that deterministic training does not depend on how many there are.
     const std::size_t pieces = (n + settings.span - 1) / settings.span, rounds = (pieces + ROUND - 1) / ROUND;
     const Span here{std::min(pieces, rounds * part / parts * ROUND), std::min(pieces, rounds * (part + 1) / parts * ROUND)};
-    auto *train = settings.deterministic ? train_fixed : train_shared;
+    auto *train = settings.softmax ? train_softmax : settings.deterministic ? train_fixed : train_shared;
     return train(model, settings, ids, n, epoch, here, threads, stop);
 }
 

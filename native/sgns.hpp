@@ -61,11 +61,12 @@ struct Tile {
 // A negative pair has label 0; a positive pair has weight and label 1. Returns the loss before the step. What x moves by
 // is left in tile.step(i); with move = false x itself stays.
 double logistic_tile(Tile &tile, float rate, bool move);
+float dot_row(const float *a, const float *b, std::size_t pitch);
 // to += by * from, for rows of `pitch` floats.
 void add_row(float *to, const float *from, float by, std::size_t pitch);
 
 struct Word2VecSettings {
-    bool skipgram, hierarchical, mean, shrink, deterministic;
+    bool skipgram, hierarchical, softmax, mean, shrink, deterministic;
     std::size_t window, negatives, epochs;
     float rate, last_rate;
     uint64_t seed;
@@ -121,6 +122,27 @@ struct Passed {
     double loss = 0;
     uint64_t pairs = 0;  // that the loss sums over: (centre, context) in skip-gram, centres in CBOW
 };
+
+// The learning rate of a piece that begins at `start`: it falls with the text that has been read.
+float rate_at(const Word2VecSettings &settings, std::size_t epoch, std::size_t start, std::size_t n);
+
+struct Span {
+    std::size_t begin, end;  // pieces
+};
+
+struct Wanted {
+    int32_t output;
+    float times;
+};
+
+// One gradient step of m inputs against all v outputs, of which wanted[i] are the right answers to input i. With n their
+// number and s the scores:  loss = sum of n * log(sum exp(s)) - wanted * s,  g = rate * (wanted - n * softmax(s)). Moves u;
+// what x would move by is left in steps, row i at i * pitch. Returns the loss before the step.
+double softmax_step(const std::vector<float *> &x, float *u, std::size_t v, std::size_t pitch,
+                    const std::vector<std::vector<Wanted>> &wanted, float rate, float *steps, int threads,
+                    const std::atomic<bool> &stop);
+Passed train_softmax(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,
+                     std::size_t epoch, Span pieces, int threads, const std::atomic<bool> &stop);
 
 // Trains on part `part` of `parts` of ids[0, n), as in epoch `epoch` of settings.epochs.
 Passed train_part(const Model &model, const Word2VecSettings &settings, const int32_t *ids, std::size_t n,

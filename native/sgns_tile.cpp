@@ -194,6 +194,14 @@ double logistic_tile(Tile &tile, float rate, bool move) {
     return total;
 }
 
+float dot_row(const float *a, const float *b, std::size_t pitch) {
+    vec sum = {};
+    for (std::size_t column = 0; column < pitch; column += LANES) sum += load(a + column) * load(b + column);
+    float total = 0;
+    for (std::size_t i = 0; i < LANES; ++i) total += sum[i];
+    return total;
+}
+
 void add_row(float *to, const float *from, float by, std::size_t pitch) {
     for (std::size_t column = 0; column < pitch; column += LANES)
         store(to + column, load(to + column) + by * load(from + column));

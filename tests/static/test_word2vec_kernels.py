@@ -41,6 +41,20 @@ def test_the_loss_is_right_however_sure_the_model_is(level: Any, score: float) -
         assert loss == pytest.approx(np.logaddexp(0, score) - label * score, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize(("inputs", "v", "d"), [(1, 1, 1), (3, 5, 20), (12, 200, 33)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_softmax_step_moves_both_sides_as_the_twin_does(
+    level: Any, rng: np.random.Generator, inputs: int, v: int, d: int, threads: int
+) -> None:
+    x, u = rows(rng, inputs, d), rows(rng, v, d) * 8
+    wanted = rng.poisson(0.2, (inputs, v)).astype(np.float32)
+    new_x, new_u, loss = kernel.softmax_step_twin(x, u, wanted, 0.05)
+    found = kernel.softmax_step(x, u, wanted, 0.05, threads=threads, module=level)
+    np.testing.assert_allclose(x, new_x, atol=1e-5)
+    np.testing.assert_allclose(u, new_u, atol=1e-5)
+    assert found == pytest.approx(loss, rel=1e-6)
+
+
 def test_padding_stays_zero(level: Any, rng: np.random.Generator) -> None:
     x, u = rows(rng, 3, 20), rows(rng, 5, 20)
     kernel.logistic_tile(x, u, np.ones((3, 5), "f"), np.zeros((3, 5), "f"), 0.1, module=level)

@@ -62,6 +62,23 @@ def logistic_tile_twin(
     return (X + gradient @ U).astype(np.float32), (U + gradient.T @ X).astype(np.float32), loss
 
 
+def softmax_step(
+    x: Vectors, u: Vectors, wanted: Vectors, rate: float, *, threads: int = 1, module: Any = native
+) -> float:
+    """One step of (m, d) inputs against all (v, d) outputs, in place; wanted (m, v) counts the right answers."""
+    return float(module.softmax_step(x, u, wanted, rate, threads))
+
+
+def softmax_step_twin(x: Vectors, u: Vectors, wanted: Vectors, rate: float) -> tuple[Vectors, Vectors, float]:
+    """NumPy twin of `softmax_step`: the new x, the new u, and the loss."""
+    X, U, W = (array.astype(np.float64) for array in (x, u, wanted))
+    scores = X @ U.T
+    times, total = W.sum(axis=1), np.logaddexp.reduce(scores, axis=1)
+    loss = float((times * total).sum() - (W * scores).sum())
+    gradient = rate * (W - times[:, None] * np.exp(scores - total[:, None]))
+    return (X + gradient @ U).astype(np.float32), (U + gradient.T @ X).astype(np.float32), loss
+
+
 def sample_piece(
     ids: Ids, keep: NDArray[np.uint32], window: int, shrink: bool, seed: int, *, module: Any = native
 ) -> Ids:

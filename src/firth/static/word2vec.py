@@ -148,6 +148,7 @@ class Word2Vec:
             settings={
                 "skipgram": self.architecture == "skipgram",
                 "hierarchical": self.objective == "hierarchical",
+                "softmax": self.objective == "softmax",
                 "centres": self._centres(busiest),
                 "inputs": int(np.clip(MOST_NOISE / self.rate * min(1, self.noise / self.negatives), 1, MOST_INPUTS)),
                 "span": self._span(busiest, kept),
