@@ -6,6 +6,7 @@ from firth.static.cooccurrence import Cooccurrences, cooccurrences
 from firth.static.corpus import Corpus, Counting, Vocabulary, count, count_texts
 from firth.static.domain import DomainWords, train_base
 from firth.static.glove import GloVe
+from firth.static.phrases import Phrases, join_phrases
 from firth.static.state import State
 from firth.static.vectors import WordVectors
 from firth.static.word2vec import Word2Vec
@@ -16,6 +17,7 @@ __all__ = [
     "Counting",
     "DomainWords",
     "GloVe",
+    "Phrases",
     "State",
     "Vocabulary",
     "Word2Vec",
@@ -23,5 +25,6 @@ __all__ = [
     "cooccurrences",
     "count",
     "count_texts",
+    "join_phrases",
     "train_base",
 ]
