@@ -79,7 +79,7 @@ template <class Rows> class Worker {
     Worker(const Model &model, const Word2VecSettings &settings, Rows input, Rows output)
         : input(std::move(input)), output(std::move(output)), model(model), settings(settings),
           tile(std::min(settings.inputs, settings.centres + 2 * settings.window),
-               settings.hierarchical ? settings.centres * DEEPEST : settings.centres + settings.noise, model.pitch),
+               settings.hierarchical ? DEEPEST : settings.centres + settings.noise, model.pitch),
           means(settings.centres * model.pitch), uses(settings.centres + 2 * settings.window) {}
 
     // Centres are the words of ids[start, stop); a window may look a little further where a sentence goes on.
@@ -107,44 +107,53 @@ template <class Rows> class Worker {
     Tile tile;
     Floats means;
     Piece piece;
-    std::vector<int32_t> names;     // what the tile's outputs are: words or inner nodes
-    std::vector<uint32_t> uses;     // centres that have this input in their window
-    std::vector<std::size_t> heads; // cbow: centres that have a window
+    std::vector<int32_t> names;           // what the tile's outputs are: words or inner nodes
+    std::vector<std::size_t> own, noise;  // columns of the centres' own words (or of a path), and of the noise words
+    std::vector<uint32_t> uses;           // centres that have this input in their window
+    std::vector<std::size_t> heads;       // cbow: centres that have a window
+    std::vector<const float *> rows;
+    std::vector<float> shares;
 
     std::size_t column(int32_t name) {
-        const auto found = std::find(names.begin(), names.end(), name);
-        if (found == names.end()) names.push_back(name);
-        return static_cast<std::size_t>(found - names.begin());
+        const auto found = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+        if (found == names.size()) names.push_back(name);
+        return found;
     }
-    void name_outputs(std::size_t begin, std::size_t end, Random &random) {
-        names.clear();
-        if (settings.hierarchical) {
-            for (std::size_t i = begin; i < end; ++i)
-                for (int64_t p = model.path_start[piece.word[i]]; p < model.path_start[piece.word[i] + 1]; ++p)
-                    column(model.path[p] >> 1);
-        } else {
-            for (std::size_t i = begin; i < end; ++i) column(piece.word[i]);
-            noise.clear();
-            for (std::size_t i = 0; i < settings.noise; ++i) noise.push_back(noise_word(model, random));
-            for (const int32_t word : noise) column(word);
-        }
-    }
-    std::vector<int32_t> noise;
 
-    // Pair (input row, centre): the centre's own outputs.
-    void pair(std::size_t row, std::size_t centre) {
-        const int32_t word = piece.word[centre];
+    // The outputs of the centres [begin, end): their words and noise, no word twice; or the path of the only centre.
+    void name_outputs(std::size_t begin, std::size_t end, Random &random) {
+        names.clear(), own.clear(), noise.clear();
         if (settings.hierarchical) {
+            const int32_t word = piece.word[begin];
             for (int64_t p = model.path_start[word]; p < model.path_start[word + 1]; ++p) {
-                const std::size_t at = tile.at(row, column(model.path[p] >> 1));
-                tile.weight()[at] += 1;
-                tile.label()[at] += static_cast<float>(1 - (model.path[p] & 1));
+                own.push_back(names.size());
+                names.push_back(model.path[p] >> 1);
             }
-        } else {
-            const std::size_t at = tile.at(row, column(word));
-            tile.weight()[at] += 1;
-            tile.label()[at] += 1;
+            return;
         }
+        for (std::size_t i = begin; i < end; ++i) own.push_back(column(piece.word[i]));
+        for (std::size_t i = 0; i < settings.noise; ++i) noise.push_back(column(noise_word(model, random)));
+    }
+
+    void open_tile(std::size_t inputs) {
+        tile.open(inputs, names.size());
+        for (std::size_t o = 0; o < names.size(); ++o) tile.u[o] = output.at(names[o]);
+    }
+
+    // Pair (input row, centre number c of the tile): the centre's own outputs.
+    void pair(std::size_t row, std::size_t c, std::size_t begin) {
+        if (settings.hierarchical) {
+            const int64_t start = model.path_start[piece.word[begin]];
+            for (std::size_t p = 0; p < own.size(); ++p)
+                add_pair(row, own[p], static_cast<float>(1 - (model.path[start + static_cast<int64_t>(p)] & 1)));
+        } else {
+            add_pair(row, own[c], 1);
+        }
+    }
+    void add_pair(std::size_t row, std::size_t output, float label) {
+        const std::size_t at = tile.at(row, output);
+        tile.weight()[at] += 1;
+        tile.label()[at] += label;
     }
 
     std::size_t skipgram(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
@@ -164,32 +173,20 @@ template <class Rows> class Worker {
 
     // The centres [begin, end) against the inputs [low, high).
     double skipgram_step(std::size_t begin, std::size_t end, std::size_t low, std::size_t high, float rate) {
-        tile.open(high - low, names.size());
+        open_tile(high - low);
         for (std::size_t j = low; j < high; ++j) tile.x[j - low] = input.at(piece.word[j]);
-        for (std::size_t o = 0; o < names.size(); ++o) tile.u[o] = output.at(names[o]);
         std::fill_n(uses.begin(), high - low, 0);
         for (std::size_t i = begin; i < end; ++i)
-            within(i, low, high, [&](std::size_t j) { pair(j - low, i), ++uses[j - low]; });
-        if (!settings.hierarchical) {
-            const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);
-            for (const int32_t word : noise) {
-                const std::size_t at = column(word);
-                for (std::size_t j = low; j < high; ++j)
-                    tile.weight()[tile.at(j - low, at)] += share * static_cast<float>(uses[j - low]);
-                for (std::size_t i = begin; i < end; ++i)  // a centre is not its own noise
-                    if (piece.word[i] == word)
-                        within(i, low, high, [&](std::size_t j) { tile.weight()[tile.at(j - low, at)] -= share; });
-            }
+            within(i, low, high, [&](std::size_t j) { pair(j - low, i - begin, begin), ++uses[j - low]; });
+        const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);
+        for (const std::size_t output : noise) {
+            for (std::size_t j = low; j < high; ++j)
+                tile.weight()[tile.at(j - low, output)] += share * static_cast<float>(uses[j - low]);
+            for (std::size_t i = begin; i < end; ++i)  // a centre is not its own noise
+                if (own[i - begin] == output)
+                    within(i, low, high, [&](std::size_t j) { tile.weight()[tile.at(j - low, output)] -= share; });
         }
         return logistic_tile(tile, rate, true);
-    }
-
-    // The places in the window of centre i that lie in [low, high).
-    template <class Each> void within(std::size_t i, std::size_t low, std::size_t high, Each &&each) {
-        const std::size_t first = std::max(low, i - static_cast<std::size_t>(piece.left[i]));
-        const std::size_t last = std::min(high, i + static_cast<std::size_t>(piece.right[i]) + 1);
-        for (std::size_t j = first; j < last; ++j)
-            if (j != i) each(j);
     }
 
     std::size_t cbow(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
@@ -198,32 +195,47 @@ template <class Rows> class Worker {
             if (piece.left[i] + piece.right[i] > 0) heads.push_back(i);
         name_outputs(begin, end, random);
         if (heads.empty()) return 0;
-        tile.open(heads.size(), names.size());
-        for (std::size_t o = 0; o < names.size(); ++o) tile.u[o] = output.at(names[o]);
+        open_tile(heads.size());
         const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);
         for (std::size_t h = 0; h < heads.size(); ++h) {
             const std::size_t i = heads[h];
             tile.x[h] = means.data() + h * model.pitch;
-            std::fill_n(tile.x[h], model.pitch, 0.0f);
-            const float by = settings.mean ? 1.0f / static_cast<float>(piece.left[i] + piece.right[i]) : 1.0f;
-            window(i, [&](int32_t word) { add_row(tile.x[h], input.at(word), by, model.pitch); });
-            pair(h, i);
-            if (!settings.hierarchical)
-                for (const int32_t word : noise)
-                    if (word != piece.word[i]) tile.weight()[tile.at(h, column(word))] += share;
+            rows.clear();
+            within(i, 0, piece.word.size(), [&](std::size_t j) { rows.push_back(input.at(piece.word[j])); });
+            shares.assign(rows.size(), settings.mean ? 1.0f / static_cast<float>(rows.size()) : 1.0f);
+            sum_rows(tile.x[h], rows, shares, model.pitch, false);
+            pair(h, i - begin, begin);
+            for (const std::size_t output : noise)
+                if (output != own[i - begin]) tile.weight()[tile.at(h, output)] += share;
         }
         loss += logistic_tile(tile, rate, false);
-        for (std::size_t h = 0; h < heads.size(); ++h) {
-            const std::size_t i = heads[h];
-            // As word2vec: each word of a mean gets the mean's whole step, each word of a sum its share of the sum's.
-            const float by = settings.mean ? 1.0f : 1.0f / static_cast<float>(piece.left[i] + piece.right[i]);
-            window(i, [&](int32_t word) { add_row(input.at(word), tile.step(h), by, model.pitch); });
+        // Each word once, with the steps of all the centres that it is company to. As word2vec: each word of a mean gets
+        // the mean's whole step, each word of a sum its share of the sum's.
+        std::size_t low = end, high = begin;
+        for (const std::size_t i : heads) {
+            low = std::min(low, i - static_cast<std::size_t>(piece.left[i]));
+            high = std::max(high, i + static_cast<std::size_t>(piece.right[i]) + 1);
+        }
+        for (std::size_t j = low; j < high; ++j) {
+            rows.clear(), shares.clear();
+            for (std::size_t h = 0; h < heads.size(); ++h) {
+                const std::size_t i = heads[h];
+                const auto left = static_cast<std::size_t>(piece.left[i]), right = static_cast<std::size_t>(piece.right[i]);
+                if (j == i || j + left < i || j > i + right) continue;
+                rows.push_back(tile.step(h));
+                shares.push_back(settings.mean ? 1.0f : 1.0f / static_cast<float>(left + right));
+            }
+            if (!rows.empty()) sum_rows(input.at(piece.word[j]), rows, shares, model.pitch, true);
         }
         return heads.size();
     }
 
-    template <class Each> void window(std::size_t centre, Each &&each) {
-        within(centre, 0, piece.word.size(), [&](std::size_t j) { each(piece.word[j]); });
+    // The places in the window of centre i that lie in [low, high).
+    template <class Each> void within(std::size_t i, std::size_t low, std::size_t high, Each &&each) {
+        const std::size_t first = std::max(low, i - static_cast<std::size_t>(piece.left[i]));
+        const std::size_t last = std::min(high, i + static_cast<std::size_t>(piece.right[i]) + 1);
+        for (std::size_t j = first; j < last; ++j)
+            if (j != i) each(j);
     }
 };
 

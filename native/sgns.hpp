@@ -64,6 +64,9 @@ double logistic_tile(Tile &tile, float rate, bool move);
 float dot_row(const float *a, const float *b, std::size_t pitch);
 // to += by * from, for rows of `pitch` floats.
 void add_row(float *to, const float *from, float by, std::size_t pitch);
+// to = sum of by[i] * rows[i]; with `add`, to += that.
+void sum_rows(float *to, const std::vector<const float *> &rows, const std::vector<float> &by, std::size_t pitch,
+              bool add);
 
 struct Word2VecSettings {
     bool skipgram, hierarchical, softmax, mean, shrink, deterministic;

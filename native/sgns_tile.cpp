@@ -207,4 +207,13 @@ void add_row(float *to, const float *from, float by, std::size_t pitch) {
         store(to + column, load(to + column) + by * load(from + column));
 }
 
+void sum_rows(float *to, const std::vector<const float *> &rows, const std::vector<float> &by, std::size_t pitch,
+              bool add) {
+    for (std::size_t column = 0; column < pitch; column += LANES) {
+        vec sum = add ? load(to + column) : vec{};
+        for (std::size_t i = 0; i < rows.size(); ++i) sum += by[i] * load(rows[i] + column);
+        store(to + column, sum);
+    }
+}
+
 }  // namespace firth

@@ -174,8 +174,9 @@ class Word2Vec:
 
     def _centres(self, busiest: float) -> int:
         """Centres a tile: as many as asked for, fewer where one row would be moved too far at once."""
-        negative = self.objective == "negative"
-        others = MOST_NOISE / self._pairs / (self.negatives / self.noise if negative else 1)
+        if self.objective == "hierarchical":
+            return 1  # paths have little in common
+        others = MOST_NOISE / self._pairs / (self.negatives / self.noise if self.objective == "negative" else 1)
         limits = (others, MOST_USES / (1 + self.negatives), MOST_WORD / (self._pairs * busiest))
         return int(np.clip(min(limits) / self.rate, 1, self.centres))
 
