@@ -141,19 +141,23 @@ def main() -> None:
     flags.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the builds")
     settings = flags.parse_args()
     name = "wiki20k" if settings.small else settings.rows
-    rows = vectors(name)
-    contenders = built(rows, settings.threads)
-    exact = Flat.build(rows)
-    result: dict[str, Any] = {"rows": name, "n": len(rows), "m": M, "ef_construction": EF_CONSTRUCTION, "answers": []}
-    for asked in ("wiki_queries", "squad_queries"):
-        queries = vectors(asked)[: 500 if settings.small else 1000]
-        truth = exact.search(queries, 100, threads=settings.threads).ids
-        for k in (10, 100):
-            table = run(contenders, queries, truth, k, 3 if settings.small else settings.repeats)
-            print(f"\n{asked} over {name}, one query thread, k={k}")
-            measure.table(table)
-            points = {c.name: [[ef, r, float(np.median(s))] for ef, (r, s) in c.points.items()] for c in contenders}
-            result["answers"].append({"queries": asked, "k": k, "table": table, "points": points})
+    sets = {name: ("wiki_queries", "squad_queries"), "scifact_docs": ("scifact_queries",)}
+    result: dict[str, Any] = {"m": M, "ef_construction": EF_CONSTRUCTION, "answers": []}
+    for over, kinds in sets.items():
+        rows = vectors(over)
+        contenders = built(rows, settings.threads)
+        exact = Flat.build(rows)
+        for asked in kinds:
+            queries = vectors(asked)[: 500 if settings.small else 1000]
+            truth = exact.search(queries, 100, threads=settings.threads).ids
+            for k in (10, 100):
+                table = run(contenders, queries, truth, k, 3 if settings.small else settings.repeats)
+                print(f"\n{asked} over {over} ({len(rows):,} rows), one query thread, k={k}")
+                measure.table(table)
+                points = {c.name: [[ef, r, float(np.median(s))] for ef, (r, s) in c.points.items()] for c in contenders}
+                result["answers"].append(
+                    {"rows": over, "n": len(rows), "queries": asked, "k": k, "table": table, "points": points}
+                )
     result["environment"] = measure.environment("hnswlib", "faiss-cpu", "numpy")
     measure.save("search_small" if settings.small else "search", result)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -43,7 +44,7 @@ class Codec(Protocol):
 _RESTORE: dict[str, Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Codec]] = {}
 
 
-class Saved:
+class Saved(ABC):
     """Gives a codec its file: `save`, `load`, and a name under which `restore` finds it."""
 
     name: ClassVar[str]
@@ -52,13 +53,13 @@ class Saved:
         _RESTORE[cls.name] = cls.from_state
 
     @classmethod
+    @abstractmethod
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
         """The codec that `state` described."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> State:
         """JSON-able settings, and arrays, from which `restore` makes the same codec."""
-        raise NotImplementedError
 
     def save(self, path: Path | str) -> None:
         """Write the codec to one checksummed file, whole or not at all."""

@@ -34,6 +34,21 @@ MARGIN_SCALE = 20.0  # cosines times 20 reach the margins of a softmax at temper
 
 Objective = Callable[[Batch, Tensor, Tensor], Tensor]
 
+NAMES = (
+    "info_nce",
+    "triplet",
+    "contrastive",
+    "cosent",
+    "cosine_regression",
+    "softmax",
+    "margin_mse",
+    "listwise_kl",
+    "vector_mse",
+)
+NEED_TEACHER = ("margin_mse", "listwise_kl", "vector_mse")
+NEED_NEGATIVES = ("triplet", "margin_mse")
+NEED_SCORES = ("cosent", "cosine_regression", "softmax")
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -73,87 +88,76 @@ def objective(
     if name not in NAMES:
         raise SettingsError(f"loss {name!r}: expected one of {', '.join(NAMES)}")
     _check(name, found, teacher)
+    held = _Objectives(temperature, margin, symmetric, dims, teacher, classifier)
+    chosen: Objective = getattr(held, name)
+    return chosen
 
-    def nested(loss: Loss) -> Loss:
-        return matryoshka(loss, dims) if dims else loss
 
-    def info_nce(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class _Objectives:
+    """One method a loss, named as the loss is: the columns that it learns from."""
+
+    temperature: float
+    margin: float | None
+    symmetric: bool
+    dims: tuple[int, ...]
+    teacher: Teacher | None
+    classifier: nn.Parameter | None
+
+    def nested(self, loss: Loss) -> Loss:
+        return matryoshka(loss, self.dims) if self.dims else loss
+
+    def info_nce(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         ignore = torch.from_numpy(batch.ignore).to(queries.device)
-        loss = nested(losses.info_nce)
-        return loss(queries, documents, temperature=temperature, symmetric=symmetric, ignore=ignore)
+        loss = self.nested(losses.info_nce)
+        return loss(queries, documents, temperature=self.temperature, symmetric=self.symmetric, ignore=ignore)
 
-    def triplet(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+    def triplet(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         rows, negatives = _own(batch)
-        size = TRIPLET_MARGIN if margin is None else margin
-        return nested(losses.triplet)(queries[rows], documents[rows], documents[negatives], margin=size)
+        size = TRIPLET_MARGIN if self.margin is None else self.margin
+        return self.nested(losses.triplet)(queries[rows], documents[rows], documents[negatives], margin=size)
 
-    def contrastive(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+    def contrastive(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         rows, negatives = _own(batch)
         left = torch.cat([queries, queries[rows]])
         right = torch.cat([documents[: len(batch)], documents[negatives]])
         # A pair without a score means the same; a mined negative does not.
         same = np.concatenate([np.nan_to_num(batch.score, nan=1.0) > 0, np.zeros(len(rows), bool)])
-        size = CONTRASTIVE_MARGIN if margin is None else margin
-        return nested(losses.contrastive)(left, right, same=_on(queries, same), margin=size)
+        size = CONTRASTIVE_MARGIN if self.margin is None else self.margin
+        return self.nested(losses.contrastive)(left, right, same=_on(queries, same), margin=size)
 
-    def scored(loss: Loss) -> Objective:
-        def compare(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
-            return nested(loss)(queries, documents[: len(batch)], scores=_on(queries, batch.score))
+    def cosent(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        return self.nested(losses.cosent)(queries, documents[: len(batch)], scores=_on(queries, batch.score))
 
-        return compare
+    def cosine_regression(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        loss = self.nested(losses.cosine_regression)
+        return loss(queries, documents[: len(batch)], scores=_on(queries, batch.score))
 
-    def softmax(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+    def softmax(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         labels = _on(queries, batch.score.astype(np.int64))
-        return nested(losses.siamese_softmax)(queries, documents[: len(batch)], labels=labels, weight=classifier)
+        loss = self.nested(losses.siamese_softmax)
+        return loss(queries, documents[: len(batch)], labels=labels, weight=self.classifier)
 
-    def margin_mse(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
-        assert teacher is not None
+    def margin_mse(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        assert self.teacher is not None
         rows, negatives = _own(batch)
-        gaps = teacher.documents[batch.documents[rows]] - teacher.documents[batch.documents[negatives]]
-        margins = MARGIN_SCALE * np.einsum("bd,bd->b", teacher.queries[batch.queries[rows]], gaps)
+        of = self.teacher.documents
+        gaps = of[batch.documents[rows]] - of[batch.documents[negatives]]
+        margins = MARGIN_SCALE * np.einsum("bd,bd->b", self.teacher.queries[batch.queries[rows]], gaps)
         triple = (queries[rows], documents[rows], documents[negatives])
-        return nested(losses.margin_mse)(*triple, margins=_on(queries, margins), scale=MARGIN_SCALE)
+        return self.nested(losses.margin_mse)(*triple, margins=_on(queries, margins), scale=MARGIN_SCALE)
 
-    def listwise_kl(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
-        assert teacher is not None
-        scores = _on(queries, teacher.queries[batch.queries] @ teacher.documents[batch.documents].T)
+    def listwise_kl(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        assert self.teacher is not None
+        scores = self.teacher.queries[batch.queries] @ self.teacher.documents[batch.documents].T
         candidates = documents.expand(len(queries), -1, -1)
-        loss = nested(losses.listwise_kl)
-        return loss(queries, candidates, scores=scores, temperature=temperature, teacher_temperature=temperature)
+        loss, heat = self.nested(losses.listwise_kl), self.temperature
+        return loss(queries, candidates, scores=_on(queries, scores), temperature=heat, teacher_temperature=heat)
 
-    def vector_mse(batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
-        assert teacher is not None
-        theirs = np.concatenate([teacher.queries[batch.queries], teacher.documents[batch.documents]])
-        return nested(losses.vector_mse)(torch.cat([queries, documents]), _on(queries, theirs))
-
-    table: dict[str, Objective] = {
-        "info_nce": info_nce,
-        "triplet": triplet,
-        "contrastive": contrastive,
-        "cosent": scored(losses.cosent),
-        "cosine_regression": scored(losses.cosine_regression),
-        "softmax": softmax,
-        "margin_mse": margin_mse,
-        "listwise_kl": listwise_kl,
-        "vector_mse": vector_mse,
-    }
-    return table[name]
-
-
-NAMES = (
-    "info_nce",
-    "triplet",
-    "contrastive",
-    "cosent",
-    "cosine_regression",
-    "softmax",
-    "margin_mse",
-    "listwise_kl",
-    "vector_mse",
-)
-NEED_TEACHER = ("margin_mse", "listwise_kl", "vector_mse")
-NEED_NEGATIVES = ("triplet", "margin_mse")
-NEED_SCORES = ("cosent", "cosine_regression", "softmax")
+    def vector_mse(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+        assert self.teacher is not None
+        theirs = np.concatenate([self.teacher.queries[batch.queries], self.teacher.documents[batch.documents]])
+        return self.nested(losses.vector_mse)(torch.cat([queries, documents]), _on(queries, theirs))
 
 
 def classes(found: Examples) -> int:

@@ -40,7 +40,7 @@ Compiled = tuple[str, list[Any]]
 
 
 def compiled(filter_: Mapping[str, Any] | None, fields: Mapping[tuple[str, str], int] | None = None) -> Compiled:
-    """An SQL condition over `rows` and the values of its placeholders; None and {} are true of every row.
+    """An SQL condition over `rows` and the values bound to its question marks; None and {} are true of every row.
 
     Args:
         fields: numbers of the declared fields by (path, kind); where a condition can, it asks their values (fields.py).
@@ -55,7 +55,7 @@ def compiled(filter_: Mapping[str, Any] | None, fields: Mapping[tuple[str, str],
 
 
 class _Compiler:
-    """Builds one condition; `values` grows in the order of its placeholders."""
+    """Builds one condition; `values` grows in the order of its question marks."""
 
     def __init__(self, fields: Mapping[tuple[str, str], int]) -> None:
         self.fields = fields
