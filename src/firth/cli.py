@@ -17,6 +17,7 @@ import typing
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,8 @@ COMMANDS = {
     "encode": "Turn documents into a folder of vectors.",
     "mine": "Find hard negatives for a domain's training pairs.",
     "tune": "Fine-tune a model on a domain's pairs.",
+    "export": "Carry a collection to pgvector, Milvus, Qdrant or Parquet, and compare.",
+    "import": "Make a collection of what is in pgvector, Milvus, Qdrant or Parquet.",
     "demo": "The whole way on SciFact, in minutes.",
     "doctor": "What this installation can do, what is missing.",
 }
@@ -71,7 +74,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 
 def _of_recipe(name: str) -> Callable[..., None]:
-    recipe = import_module(f"firth.recipes.{name}")
+    recipe = import_module(f"firth.recipes.{name}_" if iskeyword(name) else f"firth.recipes.{name}")
     return command(recipe.Settings, recipe.run, recipe.show)
 
 

@@ -137,6 +137,11 @@ class Collection(Life):
         with self._ground.write() as moment:
             return fields.undeclare(moment.db, field)
 
+    @property
+    def declared(self) -> list[tuple[str, str]]:
+        """The payload fields whose values are kept in order: their paths and kinds."""
+        return self._ground.read(lambda moment: sorted(fields.declared(moment.db)))
+
     def get(self, ids: Sequence[Key], *, with_vectors: bool = False) -> list[Record]:
         """The documents with these ids, in this order; those that do not exist are left out."""
         keys = [checked_key(key) for key in ids]

@@ -153,6 +153,14 @@ class Life:
         """The model that embeds texts and queries; after a `cut_over` the new one."""
         return self._models.first
 
+    def vector_settings(self) -> dict[str, VectorSettings]:
+        """The sets of vectors that are searched, by name; the unnamed one is called ""."""
+        return self._ground.read(lambda moment: {name: space.settings for name, space in moment.live.items()})
+
+    def fingerprints(self) -> dict[str, str | None]:
+        """Of the model that made each set of vectors; None where the caller brought them and nobody said."""
+        return self._ground.read(lambda moment: {name: s.facts.fingerprint for name, s in moment.live.items()})
+
     def snapshot(self, path: Path | str, *, progress: Progress = silent) -> None:
         """A copy as of now in the new folder `path`, while others write and search on; it opens by itself.
 
