@@ -1,16 +1,17 @@
 """How many texts a second does MiniLM encode on 2 threads, in how much memory, against the runtimes people use?
 
-Run:   make bench Q=encode                     (15 min on 2 idle cores; --small 2 min)
-       make bench Q="encode --quality"         (SciFact's nDCG@10 instead, 6 min)
-Last:  2026-11-23, --small (100 texts, mean 117 tokens, 2 repeats), 2 cores Zen 5, nearly idle
+Run:   make bench Q=encode                     (6 min on 2 idle cores; --small 2 min)
+       make bench Q="encode --quality"         (SciFact's nDCG@10 instead, 4 min)
+Last:  2026-11-23, 1,000 texts, 2 threads, 2 cores Zen 5
        system                  x sentence-transformers   by processor time   peak MB   texts/s
-       sentence-transformers   1.0                       1.0                 901       35
-       onnxruntime float32     1.6                       1.7                 1,008     57
-       openvino float32        1.8                       2.4                 504       63
-       openvino bfloat16       2.6                       3.9                 398       90
-       firth by torch          2.9                       2.9                 492       101
-       firth float32           4.1                       4.2                 420       143
-       firth bfloat16          7.6                       7.8                 374       261
+       sentence-transformers   1.0                       1.0                 1,047     42
+       onnxruntime float32     2.2                       2.1                 1,084     90
+       openvino float32        2.7                       2.9                 558       116
+       openvino bfloat16       4.8                       5.1                 452       208
+       firth by torch          3.5                       3.4                 785       152
+       firth float32           3.8                       3.7                 426       157
+       firth bfloat16          7.1                       6.9                 381       295
+       SciFact test, nDCG@10: sentence-transformers 0.6492, firth float32 0.6492 (equal in six digits), bfloat16 0.6500.
 
 Tried around the kernel (native/transformer.cpp names its own trials):
        torch without padding, texts in groups of equal length, bfloat16 by autocast: 2.9 x, kept as the reference
