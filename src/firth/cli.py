@@ -1,7 +1,8 @@
 """The command line: one sub-command a recipe, its flags read off the recipe's `Settings`.
 
-A recipe module has `Settings` (a frozen dataclass whose fields are `Annotated[type, "help"]`, an optional short flag
-before the help), `run(settings) -> result` and `show(result, console)`; `--json` prints the result's `as_json()`.
+A recipe module has `Settings` (a frozen dataclass whose fields are `Annotated[type, "help"]`; before the help may stand
+a short flag, or a name like "WORDS" for an argument that has a default), `run(settings) -> result` and
+`show(result, console)`; `--json` prints the result's `as_json()`.
 Only the module of the command that was asked for is imported, so that `firth --help` starts fast.
 
 Exit codes: 0 done, 1 error, 2 usage, 3 a gate failed, 4 bad data, 130 stopped by Ctrl-C.
@@ -35,7 +36,10 @@ COMMANDS = {
     "demo": "The whole way on SciFact, in minutes.",
     "doctor": "What this installation can do, what is missing.",
 }
-GROUPS = {"index": "Build an index from vectors, search it, look into it."}
+GROUPS = {
+    "index": "Build an index from vectors, search it, look into it.",
+    "words": "Train word vectors, grade them, ask them, draw them.",
+}
 INTERRUPTED = 130
 AS_JSON = typer.Option("--json", help="Print the result as JSON on stdout; progress stays on stderr.")
 CONFIG = typer.Option("--config", help="TOML file of settings; flags win over it.")
@@ -107,7 +111,7 @@ def command(settings: Any, run: Callable[[Any], Any], show: Callable[[Any, Any],
 
 
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
-    """One setting as typer sees it: without a default and a short flag it is an argument, else an option."""
+    """One setting as typer sees it: named, or without a default and a short flag, it is an argument, else an option."""
     kind, *words = typing.get_args(hint)
     *flags, text = words
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -116,6 +120,8 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
     default: Any = inspect.Parameter.empty if required else made
     if required and not flags:
         return _keyword(field.name, default, Annotated[kind, typer.Argument(help=text)])
+    if flags and not flags[0].startswith("-"):
+        return _keyword(field.name, default, Annotated[kind, typer.Argument(help=text, metavar=f"[{flags[0]}]")])
     option = typer.Option(*([] if kind is bool else [long, *flags]), help=text)
     return _keyword(field.name, default, Annotated[kind, option])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from firth.static import Corpus, Counting, count, count_texts
 from firth.static import corpus as reading
 
 ALL = Counting(min_count=1)
+MOST_BYTES_A_WORD = 250  # of counting where every word is new; a Python dict of counts takes more
 
 
 def sentences(corpus: Corpus) -> list[list[str]]:
@@ -233,11 +236,20 @@ def test_impossible_settings_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_ten_million_distinct_words_are_counted(tmp_path: Path) -> None:
+def test_ten_million_distinct_words_are_counted_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "distinct.txt"
     with path.open("w") as out:
         for start in range(0, 10_000_000, 100_000):
             out.write(" ".join(map(str, range(start, start + 100_000))) + "\n")
-    corpus = count(path, Counting(min_count=1, max_words=1000))
-    assert corpus.distinct == 10_000_000
-    assert len(corpus.vocabulary) == 1000
+    code = (
+        "import resource, sys\n"
+        "from firth.static import Counting, count\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "corpus = count(sys.argv[1], Counting(min_count=1, max_words=1000))\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(corpus.distinct, len(corpus.vocabulary), (after - before) * 1024 // 10_000_000)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    distinct, kept, bytes_a_word = map(int, subprocess.run(command, capture_output=True, check=True).stdout.split())
+    assert (distinct, kept) == (10_000_000, 1000)
+    assert bytes_a_word < MOST_BYTES_A_WORD
