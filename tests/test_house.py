@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "index": {"compress"},
     "store": {"compress", "index"},
 }
-DOORS = {"serve", "scale", "recipes", "cli"}
+DOORS = {"serve", "scale", "recipes", "adapters", "cli"}
 MAY_USE_TORCH = {"contextual", "sentence", "fit"}
 MOST_LINES = 420
 FILES = sorted(SOURCE.rglob("*.py"))
