@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 
 from firth import kernels
 from firth.arrays import Vectors, unit
+
+# A shell without job control starts background commands with Ctrl-C ignored, and their children inherit that: the
+# tests of Ctrl-C, here and in programs that they start, would wait for it for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
