@@ -8,6 +8,9 @@
 //   std::unordered_map of pairs                                     66
 //   pairs buffered by row block, each block sorted and summed       14
 //   rows gathered from places (this one)                             2.4
+// Floor: a place brings two cache lines of text from anywhere (9 ns at this machine's 14 GB/s) and makes 20 additions at
+// one a cycle (5 ns). 2.4 s are 135 ns a place, so a tenth of the floor is reached: the rest is waiting for sums of rows
+// that do not fit the first-level cache.
 #pragma once
 
 #include <atomic>

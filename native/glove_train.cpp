@@ -4,6 +4,17 @@
 // random order, so that a row's own parameters stay in the first-level cache and the band's frequent partners in the
 // second. A symmetric cell is loaded once and seen from both sides. Whole rows at once, without bands, diverge: frequent
 // words grow to explain each new row alone ("the" reaches length 10), and then throw rows that have not moved yet.
+//
+// Versions tried on 17.8 M words (51.5 M cells, d = 100, 15 epochs), seconds of processor and analogies in per cent:
+//   whole rows                                             diverges
+//   16 bands (this one)                                       40     26.3
+//   64 bands                                                  70     26.9
+//   256 bands: a row holds two or three cells a time         147     27.0
+// The loss after 15 epochs is the same to one per cent with all of them, and on 3 M words below that of Stanford's
+// shuffled program (0.0236 to 0.0240), so more bands buy little.
+// Floor: a cell seen from one side takes 126 vector operations at d = 100 (dot product, two steps, two inverse roots with
+// a Newton step), 16 ns at two a cycle; its partner's 1.8 KB come from the second-level cache in about as long, beside
+// it. 47 ns are reached, a third of the floor.
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -29,6 +29,10 @@ struct SharedRows {
     float *base;
     std::size_t pitch;
     float *at(int32_t id) { return base + static_cast<std::size_t>(id) * pitch; }
+    void fetch(int32_t id) const {
+        for (const float *p = base + static_cast<std::size_t>(id) * pitch, *end = p + pitch; p < end; p += ROW_FLOATS)
+            __builtin_prefetch(p, 1);
+    }
 };
 
 // Copies of the rows of a matrix that one piece touches.
@@ -46,6 +50,8 @@ class CopiedRows {
         }
         return row(static_cast<std::size_t>(place));
     }
+
+    void fetch(int32_t) const {}  // a piece touches its copies again and again, they are near already
 
     // Copies become differences from the shared rows.
     void subtract() {
@@ -91,10 +97,12 @@ template <class Rows> class Worker {
         Random random(seed);
         sample_piece(model, settings, ids + from, to - from, start - from, stop - from, random, piece);
         Passed passed;
+        prepare(piece.first, random);
         for (std::size_t begin = piece.first; begin < piece.last; begin += settings.centres) {
             const std::size_t end = std::min(piece.last, begin + settings.centres);
-            passed.pairs += settings.skipgram ? skipgram(begin, end, random, rate, passed.loss)
-                                              : cbow(begin, end, random, rate, passed.loss);
+            drawn.swap(next);
+            prepare(end, random);  // its rows are on their way while this tile is computed
+            passed.pairs += settings.skipgram ? skipgram(begin, end, rate, passed.loss) : cbow(begin, end, rate, passed.loss);
         }
         return passed;
     }
@@ -107,12 +115,31 @@ template <class Rows> class Worker {
     Tile tile;
     Floats means;
     Piece piece;
+    std::vector<int32_t> drawn, next;     // noise words of this tile and of the one behind it
     std::vector<int32_t> names;           // what the tile's outputs are: words or inner nodes
     std::vector<std::size_t> own, noise;  // columns of the centres' own words (or of a path), and of the noise words
     std::vector<uint32_t> uses;           // centres that have this input in their window
     std::vector<std::size_t> heads;       // cbow: centres that have a window
     std::vector<const float *> rows;
     std::vector<float> shares;
+
+    // Draws the noise of the tile that begins at `begin`, and asks for the rows that it brings into play.
+    void prepare(std::size_t begin, Random &random) {
+        if (begin >= piece.last) return;
+        next.clear();
+        const std::size_t end = std::min(piece.last, begin + settings.centres);
+        if (settings.hierarchical) {
+            for (std::size_t i = begin; i < end; ++i)
+                for (int64_t p = model.path_start[piece.word[i]]; p < model.path_start[piece.word[i] + 1]; ++p)
+                    output.fetch(model.path[p] >> 1);
+        } else {
+            for (std::size_t i = 0; i < settings.noise; ++i) next.push_back(noise_word(model, random));
+            for (const int32_t word : next) output.fetch(word);
+            for (std::size_t i = begin; i < end; ++i) output.fetch(piece.word[i]);
+        }
+        const std::size_t last = std::min(piece.word.size(), end + settings.window);
+        for (std::size_t i = std::min(last, begin + settings.window); i < last; ++i) input.fetch(piece.word[i]);
+    }
 
     std::size_t column(int32_t name) {
         const auto found = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
@@ -121,7 +148,7 @@ template <class Rows> class Worker {
     }
 
     // The outputs of the centres [begin, end): their words and noise, no word twice; or the path of the only centre.
-    void name_outputs(std::size_t begin, std::size_t end, Random &random) {
+    void name_outputs(std::size_t begin, std::size_t end) {
         names.clear(), own.clear(), noise.clear();
         if (settings.hierarchical) {
             const int32_t word = piece.word[begin];
@@ -132,7 +159,7 @@ template <class Rows> class Worker {
             return;
         }
         for (std::size_t i = begin; i < end; ++i) own.push_back(column(piece.word[i]));
-        for (std::size_t i = 0; i < settings.noise; ++i) noise.push_back(column(noise_word(model, random)));
+        for (const int32_t word : drawn) noise.push_back(column(word));
     }
 
     void open_tile(std::size_t inputs) {
@@ -156,7 +183,7 @@ template <class Rows> class Worker {
         tile.label()[at] += label;
     }
 
-    std::size_t skipgram(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
+    std::size_t skipgram(std::size_t begin, std::size_t end, float rate, double &loss) {
         std::size_t low = end, high = begin, pairs = 0;
         for (std::size_t i = begin; i < end; ++i) {
             const auto left = static_cast<std::size_t>(piece.left[i]), right = static_cast<std::size_t>(piece.right[i]);
@@ -164,7 +191,7 @@ template <class Rows> class Worker {
             low = std::min(low, i - left), high = std::max(high, i + right + 1);
             pairs += left + right;
         }
-        name_outputs(begin, end, random);
+        name_outputs(begin, end);
         if (pairs == 0) return 0;
         for (std::size_t from = low; from < high; from += settings.inputs)
             loss += skipgram_step(begin, end, from, std::min(high, from + settings.inputs), rate);
@@ -189,11 +216,11 @@ template <class Rows> class Worker {
         return logistic_tile(tile, rate, true);
     }
 
-    std::size_t cbow(std::size_t begin, std::size_t end, Random &random, float rate, double &loss) {
+    std::size_t cbow(std::size_t begin, std::size_t end, float rate, double &loss) {
         heads.clear();
         for (std::size_t i = begin; i < end; ++i)
             if (piece.left[i] + piece.right[i] > 0) heads.push_back(i);
-        name_outputs(begin, end, random);
+        name_outputs(begin, end);
         if (heads.empty()) return 0;
         open_tile(heads.size());
         const float share = static_cast<float>(settings.negatives) / static_cast<float>(settings.noise);

@@ -4,6 +4,8 @@
 //   std::unordered_map<std::string, int>, two passes (count, then look up)                       2.9
 //   open addressing, word in an arena, one pass with provisional ids that are renamed afterwards 0.42
 //   words of up to 16 bytes inside the slot: no arena access for 99 % of tokens                  0.29
+// Floor: the bytes take 4 ms at 30 GB/s; a word is one probe of a table of 8 MB, about 10 ns, so 0.09 s on two cores. A
+// third of it is reached: finding where words end and writing and renaming their ids take the rest.
 #pragma once
 
 #include <array>

@@ -1,0 +1,301 @@
+"""How many words a second do word2vec and GloVe learn, against gensim and Stanford's C, at equal quality?
+
+Run:   make bench Q="words --stanford FOLDER"     (the whole corpus, 3 seeds: about 1.5 h on 2 cores; --small 4 min)
+       --rows sg100,cbow100,…  --tokens 4000000  --seeds 1      some rows, a slice of the corpus, fewer seeds
+Last:  never
+
+Every system starts from the same text file in a process of its own and ends with vectors in a file; words/s are the raw
+words of the corpus times the epochs over all of that, peak memory is the process's. Vectors of both are graded by the
+same code. The corpus is enwiki2015 (files 00 to 10 of the shared data) lower-cased to a-z, 17.8 M words, made on the
+first run. Stanford's four programs are looked for in FOLDER; without it their rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import itertools
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import measure
+from firth import files
+
+SOURCES = [measure.DATA / "text" / f"enwiki2015-{i:02}.jsonl.gz" for i in range(11)]
+SMALL_TOKENS = 1_000_000
+THREADS = 2
+EPOCHS, GLOVE_EPOCHS = 5, 15
+COMMON = {"window": 5, "min_count": 5, "subsample": 1e-3, "epochs": EPOCHS}
+# row -> what is trained; the names of firth's own settings
+ROWS: dict[str, dict[str, Any]] = {
+    "sg100": {"dims": 100, "architecture": "skipgram", "objective": "negative", **COMMON},
+    "sg300": {"dims": 300, "architecture": "skipgram", "objective": "negative", **COMMON},
+    "cbow100": {"dims": 100, "architecture": "cbow", "objective": "negative", **COMMON},
+    "hs100": {"dims": 100, "architecture": "skipgram", "objective": "hierarchical", **COMMON},
+    "count": {"min_count": 5},
+    "glove": {"dims": 100, "window": 10, "x_max": 10.0, "epochs": GLOVE_EPOCHS, "min_count": 5},
+    "threads": {"dims": 100, "architecture": "skipgram", "objective": "negative", **COMMON},
+}
+AT_LEAST = {"sg100": 6.0, "sg300": 6.0, "cbow100": 4.0, "hs100": 3.0, "count": 8.0, "threads": 1.85}
+NOWHERE = Path(os.devnull)
+COUNT_REPEATS = 5  # it takes half a second
+PAIRS = ("WS353", "SimLex-999", "MEN")
+
+
+def corpus(tokens: int) -> tuple[Path, int]:
+    """The text file of at least so many words (0 = all), and how many it has."""
+    path = measure.CACHE / ("enwiki-az.txt" if not tokens else f"enwiki-az-{tokens}.txt")
+    if not path.exists():
+        with files.write_whole(path) as out:
+            for line in _lines(tokens):
+                out.write(line)
+    return path, sum(line.count(b" ") + 1 for line in path.open("rb"))
+
+
+def _lines(tokens: int) -> Iterator[bytes]:
+    """Titles and paragraphs as words of a-z, a line each."""
+    written = 0
+    for source in SOURCES:
+        with gzip.open(source, "rt", encoding="utf-8") as articles:
+            for record in map(json.loads, articles):
+                for paragraph in f"{record['title']}\n{record['text']}".split("\n"):
+                    words = re.findall("[a-z]+", paragraph.lower())
+                    if words:
+                        yield (" ".join(words) + "\n").encode()
+                        written += len(words)
+                        if tokens and written >= tokens:
+                            return
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """One system on one row, in a process of its own: seconds, peak memory, and what it says of its parts."""
+    told = subprocess.run(
+        [sys.executable, __file__, "--child", json.dumps(job)], capture_output=True, text=True, check=False
+    )
+    if told.returncode:
+        raise SystemExit(f"{job}: {told.stderr[-2000:]}")
+    return dict(json.loads(told.stdout.splitlines()[-1]))
+
+
+def child(job: dict[str, Any]) -> dict[str, Any]:
+    """What the process does. Imports come before the clock starts."""
+    work = {"firth": _firth, "gensim": _gensim, "stanford": _stanford}[job["system"]](job)
+    start = time.perf_counter()
+    parts = work()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak MB": peak(children=job["system"] == "stanford"), **parts}
+
+
+def peak(*, children: bool) -> float:
+    """Most memory of this process, or of the largest that it started, in megabytes."""
+    if children:
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # getrusage's figure begins with that of the process before exec
+    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def _firth(job: dict[str, Any]) -> Any:
+    from firth.static import Counting, GloVe, Word2Vec, count
+
+    made, seed, threads = ROWS[job["row"]], job["seed"], job["threads"]
+
+    def work() -> dict[str, Any]:
+        began = time.perf_counter()
+        counted = count(job["text"], Counting(min_count=made["min_count"]), threads=threads)
+        parts: dict[str, Any] = {"count s": time.perf_counter() - began}
+        if job["row"] == "count":
+            return parts
+        marks: list[float] = []  # when the first and the last cell was reported
+
+        def progress(done: int, total: int, what: str = "") -> None:
+            if what.startswith("epoch"):
+                marks.append(time.perf_counter())
+                parts["cells"] = total // GLOVE_EPOCHS
+            else:
+                parts["pairs s"] = time.perf_counter() - began - parts["count s"]
+
+        if job["row"] == "glove":
+            vectors = GloVe(**made, seed=seed, threads=threads).train(counted, progress=progress)
+            training = marks[-1] - began - parts["count s"] - parts["pairs s"]
+            parts["cells/s"] = parts["cells"] * GLOVE_EPOCHS / training
+            parts["loss"] = vectors.about["losses"][-1]
+        else:
+            vectors = Word2Vec(**made, seed=seed, threads=threads).train(counted)
+        vectors.save(job["out"], "word2vec-binary")
+        return parts
+
+    return work
+
+
+def _gensim(job: dict[str, Any]) -> Any:
+    from gensim.models import Word2Vec
+
+    made = ROWS[job["row"]]
+
+    def work() -> dict[str, Any]:
+        began = time.perf_counter()
+        if job["row"] == "count":
+            model = Word2Vec(min_count=made["min_count"], workers=job["threads"])
+            model.build_vocab(corpus_file=job["text"])
+            return {"count s": time.perf_counter() - began}
+        model = Word2Vec(
+            vector_size=made["dims"], window=made["window"], min_count=made["min_count"], sample=made["subsample"],
+            sg=int(made["architecture"] == "skipgram"), hs=int(made["objective"] == "hierarchical"),
+            negative=0 if made["objective"] == "hierarchical" else 5, workers=job["threads"], seed=job["seed"] + 1,
+        )  # fmt: skip
+        model.build_vocab(corpus_file=job["text"])
+        counted = time.perf_counter() - began
+        model.train(
+            corpus_file=job["text"], epochs=made["epochs"], total_words=model.corpus_total_words,
+            total_examples=model.corpus_count,
+        )  # fmt: skip
+        model.wv.save_word2vec_format(job["out"], binary=True)
+        return {"count s": counted}
+
+    return work
+
+
+def _stanford(job: dict[str, Any]) -> Any:
+    """vocab_count, cooccur, shuffle and glove, as its demo.sh runs them."""
+    made, programs = ROWS["glove"], Path(job["stanford"])
+
+    def work() -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        says: dict[str, str] = {}
+        with tempfile.TemporaryDirectory(prefix="stanford-") as place:
+            folder = Path(place)
+
+            def step(program: str, *flags: str, read: Path | None = None, write: Path | None = None) -> float:
+                start = time.perf_counter()
+                with (read or NOWHERE).open("rb") as source, (write or NOWHERE).open("wb") as target:
+                    command = [str(programs / program), *flags]
+                    told = subprocess.run(command, stdin=source, stdout=target, stderr=subprocess.PIPE, check=True)
+                says[program] = told.stderr.decode(errors="replace")
+                return time.perf_counter() - start
+
+            vocabulary, cells = folder / "vocab.txt", folder / "cells.bin"
+            shuffled = folder / "shuffled.bin"
+            parts["count s"] = step("vocab_count", "-min-count", "5", read=Path(job["text"]), write=vocabulary)
+            gather = ("-memory", "4.0", "-vocab-file", str(vocabulary), "-window-size", str(made["window"]))
+            parts["pairs s"] = step("cooccur", *gather, "-overflow-file", str(folder / "overflow"),
+                                    read=Path(job["text"]), write=cells)  # fmt: skip
+            parts["shuffle s"] = step("shuffle", "-memory", "4.0", "-temp-file", str(folder / "temporary"),
+                                      "-seed", str(job["seed"] + 1), read=cells, write=shuffled)  # fmt: skip
+            training = step(
+                "glove", "-save-file", str(folder / "vectors"), "-threads", str(job["threads"]), "-input-file",
+                str(shuffled), "-x-max", str(made["x_max"]), "-iter", str(made["epochs"]), "-vector-size",
+                str(made["dims"]), "-binary", "0", "-vocab-file", str(vocabulary), "-seed", str(job["seed"] + 1),
+            )  # fmt: skip
+            parts["cells"] = shuffled.stat().st_size // 16
+            parts["cells/s"] = parts["cells"] * made["epochs"] / training
+            parts["loss"] = float(re.findall(r"cost: ([0-9.]+)", says["glove"])[-1])
+            Path(job["out"]).write_bytes((folder / "vectors.txt").read_bytes())
+        return parts
+
+    return work
+
+
+def grades(path: Path) -> dict[str, Any]:
+    """WS353, SimLex-999, MEN and analogies of a file of vectors, with their intervals."""
+    from firth.recipes.word_grades import ANALOGIES, RATED, SHIPPED, graded_analogies, graded_pairs
+    from firth.static import WordVectors
+
+    vectors = WordVectors.load(path)
+    found = {name: vars(graded_pairs(vectors, SHIPPED / RATED[name]).spearman) for name in PAIRS}
+    sections = {each.name: each.accuracy for each in graded_analogies(vectors, SHIPPED / ANALOGIES)}
+    return found | {name: vars(sections[name]) for name in ("total", "semantic", "syntactic")}
+
+
+def systems(row: str, stanford: str) -> list[tuple[str, dict[str, Any]]]:
+    """Contenders of a row: a name and what is special about its job."""
+    if row == "threads":
+        return [("firth, 1 thread", {"system": "firth", "threads": 1}), ("firth", {"system": "firth"})]
+    if row == "glove":
+        peer = [("Stanford C", {"system": "stanford", "stanford": stanford})] if stanford else []
+        return [*peer, ("firth", {"system": "firth"})]
+    return [("gensim", {"system": "gensim"}), ("firth", {"system": "firth"})]
+
+
+def compared(row: str, text: Path, tokens: int, seeds: int, stanford: str, folder: Path) -> dict[str, Any]:
+    """One row: each seed of each system, taking turns; then the grades of what came out."""
+    turns: dict[str, list[dict[str, Any]]] = {}
+    turns_each = max(seeds, COUNT_REPEATS) if row == "count" else seeds
+    for seed, (name, special) in itertools.product(range(turns_each), systems(row, stanford)):
+        out = folder / f"{row}-{seed}-{name.replace(' ', '-')}.{'txt' if name == 'Stanford C' else 'bin'}"
+        job = {"row": row, "seed": seed, "threads": THREADS, "text": str(text), "out": str(out), **special}
+        told = run(job)
+        told["words/s"] = tokens * ROWS[row].get("epochs", 1) / told["seconds"]
+        if out.exists() and row != "threads":
+            told["grades"] = grades(out)
+        out.unlink(missing_ok=True)
+        turns.setdefault(name, []).append(told)
+        print(f"{row} {name} seed {seed}: {told['seconds']:.1f} s, {told['words/s']:,.0f} words/s", flush=True)
+    first = next(iter(turns))
+    ratios = [b["words/s"] / a["words/s"] for a, b in zip(turns[first], turns["firth"], strict=True)]
+    result = {"row": row, "tokens": tokens, "seeds": seeds, "settings": ROWS[row], "turns": turns}
+    if len(turns) > 1:
+        result |= {"ratio": statistics.median(ratios), "ratios": ratios, "at least": AT_LEAST.get(row)}
+    if row == "glove" and len(turns) > 1:
+        both = list(zip(turns[first], turns["firth"], strict=True))
+        counted = [(a["pairs s"] + a["shuffle s"]) / b["pairs s"] for a, b in both]
+        trained = [b["cells/s"] / a["cells/s"] for a, b in both]
+        result |= {"counting ratios": counted, "training ratios": trained}
+    return result
+
+
+def shown(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lines of a row's table."""
+    lines = []
+    for name, turns in result["turns"].items():
+        speeds = [turn["words/s"] for turn in turns]
+        line = {"row": result["row"], "system": name, "words/s": f"{statistics.median(speeds):,.0f}"}
+        line["ratio"] = f"{result['ratio']:.2f}" if name == "firth" and "ratio" in result else "1"
+        line["peak MB"] = f"{max(turn['peak MB'] for turn in turns):,.0f}"
+        for measured in (*PAIRS, "total"):
+            values = [turn["grades"][measured] for turn in turns if "grades" in turn]
+            mean = f"{statistics.mean(v['value'] for v in values):.3f}" if values else ""
+            half = f" ±{statistics.mean((v['high'] - v['low']) / 2 for v in values):.3f}" if values else ""
+            line["analogies" if measured == "total" else measured] = mean + half
+        lines.append(line)
+    return lines
+
+
+def main() -> None:
+    """Make the corpus, run the rows, print, save."""
+    flags = argparse.ArgumentParser()
+    flags.add_argument("--child", default="", help=argparse.SUPPRESS)
+    flags.add_argument("--rows", default=",".join(ROWS))
+    flags.add_argument("--tokens", type=int, default=0, help="words of the corpus; 0 = all")
+    flags.add_argument("--seeds", type=int, default=3)
+    flags.add_argument("--stanford", default="", help="folder of Stanford's vocab_count, cooccur, shuffle and glove")
+    flags.add_argument("--small", action="store_true")
+    flags.add_argument("--save", default="words", help="name of the result file")
+    settings = flags.parse_args()
+    if settings.child:
+        print(json.dumps(child(json.loads(settings.child))))
+        return
+    if settings.small:
+        settings.tokens, settings.seeds, settings.save = SMALL_TOKENS, 1, "words_small"
+    text, tokens = corpus(settings.tokens)
+    results = []
+    measure.CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="vectors-", dir=measure.CACHE) as folder:
+        for row in settings.rows.split(","):
+            results.append(compared(row, text, tokens, settings.seeds, settings.stanford, Path(folder)))
+            measure.table(shown(results[-1]))
+            measured = {"tokens": tokens, "rows": results, "environment": measure.environment("gensim", "numpy")}
+            measure.save(settings.save, measured)
+
+
+if __name__ == "__main__":
+    main()
