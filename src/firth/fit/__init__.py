@@ -8,11 +8,13 @@ progress.
     settings.py    what a training is told and what it tells: Task, FitSettings, Fitted
     loop.py        fit
     checkpoint.py  its state on disk
+    processes.py   several processes as one training
 """
 
 from __future__ import annotations
 
 from firth.fit.loop import fit
-from firth.fit.settings import FitSettings, Fitted, Point, Task, adamw, native_bfloat16, rate_at
+from firth.fit.processes import joined
+from firth.fit.settings import FitSettings, Fitted, Measures, Point, Task, adamw, native_bfloat16, rate_at
 
-__all__ = ["FitSettings", "Fitted", "Point", "Task", "adamw", "fit", "native_bfloat16", "rate_at"]
+__all__ = ["FitSettings", "Fitted", "Measures", "Point", "Task", "adamw", "fit", "joined", "native_bfloat16", "rate_at"]

@@ -34,6 +34,7 @@ class State:
     seconds: float = 0.0
     losses: float = 0.0  # summed since the last point of the curve
     counted: int = 0  # how many they are
+    measures: dict[str, tuple[float, float]] = field(default_factory=dict)  # as Measures.sums
     best_epoch: int | None = None
     best_score: float | None = None
     evaluated: bool = False  # the weights that came in

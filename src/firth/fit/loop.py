@@ -18,9 +18,9 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from firth.errors import TrainingError
-from firth.fit import checkpoint
-from firth.fit.settings import B, FitSettings, Fitted, Point, Task, native_bfloat16, rate_at
+from firth.errors import SettingsError, TrainingError
+from firth.fit import checkpoint, processes
+from firth.fit.settings import B, FitSettings, Fitted, Measures, Point, Task, native_bfloat16, rate_at
 from firth.progress import Progress, silent
 
 CHECKPOINT = "checkpoint"  # the folder's name under the `folder` that `fit` is given
@@ -43,7 +43,7 @@ def fit(
 
     Raises:
         TrainingError: there is nothing to learn from, or the loss, a gradient or the dev score is not a number.
-        SettingsError: the checkpoint in `folder` belongs to another training.
+        SettingsError: the checkpoint in `folder` belongs to another training, or fewer batches a step than processes.
         FormatError: the checkpoint is damaged.
     """
     run = _Run(task, settings, None if folder is None else Path(folder) / CHECKPOINT, progress)
@@ -62,6 +62,13 @@ class _Run(Generic[B]):
         if task.steps < 1:
             raise TrainingError("there is nothing to learn from: an epoch has no batches")
         self.task, self.settings, self.folder, self.progress = task, settings, folder, progress
+        self.measures = task.measures or Measures(lambda _: "")
+        self.rank, self.processes = processes.place()
+        if settings.accumulate < self.processes:
+            raise SettingsError(
+                f"accumulate={settings.accumulate}: a step's batches are divided among {self.processes} processes; "
+                "expected at least one for each"
+            )
         self.optimizer = task.optimizer(task.module, settings)
         self.shares = [group["lr"] / settings.rate for group in self.optimizer.param_groups]
         self.trained: list[Tensor] = [value for group in self.optimizer.param_groups for value in group["params"]]
@@ -109,16 +116,15 @@ class _Run(Generic[B]):
         for share, options in zip(self.shares, self.optimizer.param_groups, strict=True):
             options["lr"] = rate * share
         self.optimizer.zero_grad(set_to_none=True)
-        for batch in group:
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
-                loss = self.task.loss(batch)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                self.stop(f"the loss is {value}")
-            (loss / len(group)).backward()  # type: ignore[no-untyped-call]
-            state.losses += value
-            state.counted += 1
-            state.rows += self.task.rows(batch)
+        losses = 0.0
+        for number in range(self.rank, len(group), self.processes):
+            losses += self.one_batch(group[number], number, len(group))
+        if self.processes > 1:
+            losses = processes.sum_gradients(self.trained, losses)
+            self.check(losses)  # a loss that is not a number stops all of them together
+        state.losses += losses
+        state.counted += len(group)
+        state.rows += sum(map(self.task.rows, group))
         norm = float(nn.utils.clip_grad_norm_(self.trained, self.settings.clip or math.inf))
         if not math.isfinite(norm):
             self.stop(f"the gradient's length is {norm}")
@@ -127,21 +133,40 @@ class _Run(Generic[B]):
         state.batch += len(group)
         self.tell(rate)
 
+    def one_batch(self, batch: B, number: int, count: int) -> float:
+        """Add the gradient of batch `number` of a step's `count`; its loss."""
+        if self.processes > 1:  # the draws of dropout are a function of the batch, whoever computes it
+            torch.manual_seed((self.settings.seed * 1_000_003 + self.state.step) * 1_009 + number)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
+            loss = self.task.loss(batch)
+        value = float(loss.detach())
+        if self.processes == 1:
+            self.check(value)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            self.stop(f"the loss is {loss}")
+
     def tell(self, rate: float) -> None:
         """After a step: the progress line, and now and then a point of the curve."""
         state = self.state
         seen = state.epoch * self.task.steps + state.batch
         total = max(state.rows, round(state.rows / seen * self.settings.epochs * self.task.steps))
         score = "" if state.best_score is None else f", best dev {state.best_score:.4f}"
-        self.progress(state.rows, total, f"loss {state.losses / state.counted:.4f}{score}")
+        beside = f", {self.measures.line()}" if self.measures.sums else ""
+        self.progress(state.rows, total, f"loss {state.losses / state.counted:.4f}{beside}{score}")
         if state.step % max(1, self.steps // CURVE_POINTS) == 0:
             self.mark(rate, None)
 
     def mark(self, rate: float, score: float | None) -> None:
         state = self.state
         loss = state.losses / state.counted if state.counted else None
-        state.curve.append(Point(state.epoch, state.step, state.rows, rate, loss, score, self.seconds()))
+        told = self.measures.means()
+        state.curve.append(Point(state.epoch, state.step, state.rows, rate, loss, score, self.seconds(), told))
         state.losses, state.counted = 0.0, 0
+        self.measures.sums = {}
 
     def score_epoch(self) -> None:
         """Score the weights as they are, and remember them if no others were better."""
@@ -173,8 +198,8 @@ class _Run(Generic[B]):
 
     def save(self) -> None:
         self.saved = time.monotonic()
-        if self.folder is not None:
-            state = replace(self.state, seconds=self.seconds())
+        if self.folder is not None and self.rank == 0:
+            state = replace(self.state, seconds=self.seconds(), measures=self.measures.sums)
             checkpoint.save(
                 self.folder,
                 self.task.module,
@@ -190,6 +215,7 @@ class _Run(Generic[B]):
         found = checkpoint.load(self.folder, self.task.module, self.optimizer, described=self.described())
         if found is not None:
             self.state, self.best = found
+            self.measures.sums = {name: (total, count) for name, (total, count) in self.state.measures.items()}
 
     def described(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to be gone on from."""

@@ -7,8 +7,8 @@ al. 2018, arXiv:1810.04805).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -74,6 +74,7 @@ class Task(Generic[B]):
         evaluate: score of the module on the dev part, larger is better; asked before the first epoch and after each.
         optimizer: makes the optimizer; its rates are set by the schedule, relative to what each group started with.
         identity: digest of the data and of whatever else must be equal for a checkpoint to be continued.
+        measures: what `loss` fills beside the loss itself; of several processes each fills its own share.
     """
 
     module: nn.Module
@@ -84,6 +85,32 @@ class Task(Generic[B]):
     evaluate: Callable[[], float] | None = None
     optimizer: Callable[[nn.Module, FitSettings], torch.optim.Optimizer] = adamw
     identity: str = ""
+    measures: Measures | None = None
+
+
+class Measures:
+    """What a loss tells beside itself: means since the last point of the curve, for instance an accuracy.
+
+    Args:
+        told: the means by name -> what stands in the line of progress.
+    """
+
+    def __init__(self, told: Callable[[Mapping[str, float]], str]) -> None:
+        self.told = told
+        self.sums: dict[str, tuple[float, float]] = {}  # name -> sum, count
+
+    def add(self, name: str, total: float, count: float) -> None:
+        """`total` is the sum over `count` cases."""
+        before, seen = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = before + total, seen + count
+
+    def means(self) -> dict[str, float]:
+        """Name -> mean; a measure without a case is left out."""
+        return {name: total / count for name, (total, count) in self.sums.items() if count}
+
+    def line(self) -> str:
+        """As the line of progress shows them."""
+        return self.told(self.means())
 
 
 @dataclass(frozen=True)
@@ -97,6 +124,7 @@ class Point:
     loss: float | None  # mean since the point before; None before the first step
     score: float | None  # on the dev part, at the ends of epochs
     seconds: float  # of training so far, evaluation included
+    measures: dict[str, float] = field(default_factory=dict)  # means since the point before
 
 
 @dataclass(frozen=True)
