@@ -11,6 +11,7 @@ neighbours of equal length. A token's vector therefore depends on its own text a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -155,6 +156,12 @@ class Bert(nn.Module):
         Raises:
             ShapeError: the lengths do not add up to t, are not positive, or exceed the positions.
         """
+        for hidden in self.walk(ids, lengths, types):  # noqa: B007  (the last one is wanted)
+            pass
+        return hidden
+
+    def walk(self, ids: Tensor, lengths: Tensor, types: Tensor | None = None) -> Iterator[Tensor]:
+        """Hidden states (t, d) of the embeddings and of each layer, in order; arguments and errors as `forward`."""
         sizes = self._checked(ids, lengths)
         self.passes += torch.is_grad_enabled()
         device = ids.device
@@ -166,10 +173,10 @@ class Bert(nn.Module):
         x = F.dropout(self.norm(x), self.settings.dropout, self.training)
         bias = self._bias(max(sizes, default=0), device)
         attention = _Padded(sizes, bias, device) if device.type == "cuda" else _Grouped(sizes, bias)
+        yield x
         for layer in self.layers:
             x = layer(x, attention)
-        hidden: Tensor = x
-        return hidden
+            yield x
 
     def state(self) -> tuple[object, ...]:
         """Changes whenever a weight may have; cheap, for whoever keeps something made of the weights.

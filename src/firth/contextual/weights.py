@@ -7,6 +7,7 @@ transformers reads. Every name, shape and value is checked before the model is h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,30 @@ def save_bert(model: Bert, folder: Path | str) -> None:
         StorageError: the disk is full or the folder cannot be written.
     """
     folder = Path(folder)
+    write_json(folder / "config.json", model.settings.to_config())
+    write_tensors(folder / "model.safetensors", tensors_of(model))
+
+
+def tensors_of(model: Bert) -> dict[str, Tensor]:
+    """Copies of the weights in float32 by their published names, without the family's prefix."""
     state = model.state_dict()
     tensors: dict[str, Tensor] = {}
     for name, parts in published(model.settings).items():
         whole = state[name].detach().to("cpu", torch.float32)
         for part, piece in zip(parts, whole.chunk(len(parts)), strict=True):
             tensors[part] = piece.contiguous().clone()
-    write_json(folder / "config.json", model.settings.to_config())
-    write_tensors(folder / "model.safetensors", tensors)
+    return tensors
+
+
+def load_heads(folder: Path | str, names: Iterable[str]) -> dict[str, Tensor]:
+    """Tensors of a folder that are no part of the encoder, by their published names; absent ones are left out.
+
+    Raises:
+        ModelError, FormatError: as `load_bert`.
+    """
+    with ExitStack() as opened:
+        tensors = _Tensors(Path(folder), opened)
+        return {name: tensors.read_whole(name) for name in names if tensors.has(name)}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -116,16 +133,27 @@ class _Tensors:
         found = [self._one(part, each, prefix) for part in parts]
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _one(self, name: str, shape: tuple[int, ...], prefix: str) -> Tensor:
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor, under its published or its legacy name."""
+        return self._key(name) is not None
+
+    def read_whole(self, name: str) -> Tensor:
+        """The named tensor in whatever shape it has, checked, in float32."""
+        return self._one(name, None, "")
+
+    def _key(self, name: str, prefix: str = "") -> str | None:
         legacy = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
         spellings = dict.fromkeys((name, prefix + name, legacy, prefix + legacy))
-        key = next((spelling for spelling in spellings if spelling in self.files), None)
+        return next((spelling for spelling in spellings if spelling in self.files), None)
+
+    def _one(self, name: str, shape: tuple[int, ...] | None, prefix: str) -> Tensor:
+        key = self._key(name, prefix)
         if key is None:
             places = sorted({str(path) for path, _ in self.files.values()})
             raise FormatError(f"tensor {name!r} is missing; is it the weights of this config.json?", path=places[0])
         path, file = self.files[key]
         header = file.get_slice(key)
-        if tuple(header.get_shape()) != shape:
+        if shape is not None and tuple(header.get_shape()) != shape:
             raise FormatError(
                 f"tensor {key!r} has shape {tuple(header.get_shape())}, config.json asks for {shape}", path=path
             )
