@@ -33,12 +33,15 @@ COMMANDS = {
     "tune": "Fine-tune a model on a domain's pairs.",
     "export": "Carry a collection to pgvector, Milvus, Qdrant or Parquet, and compare.",
     "import": "Make a collection of what is in pgvector, Milvus, Qdrant or Parquet.",
+    "fill": "Guess the words that stand at [MASK].",
+    "context": "A word's occurrences in a text, grouped by meaning.",
     "demo": "The whole way on SciFact, in minutes.",
     "doctor": "What this installation can do, what is missing.",
 }
 GROUPS = {
     "index": "Build an index from vectors, search it, look into it.",
     "words": "Train word vectors, grade them, ask them, draw them.",
+    "pretrain": "Train ELMo or BERT from raw text.",
 }
 INTERRUPTED = 130
 AS_JSON = typer.Option("--json", help="Print the result as JSON on stdout; progress stays on stderr.")

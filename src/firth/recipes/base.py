@@ -58,7 +58,7 @@ def find_base(name: str, *, progress: Progress = silent) -> Base:
 
 def reading_for(base: Base) -> Reading:
     """Files are cut into chunks that this model reads whole."""
-    if base.folder is None or base.folder.is_file():
+    if base.folder is None or base.folder.is_file() or (base.folder / "elmo.json").is_file():
         return Reading()
     from firth.sentence.folder import read_layout
     from firth.text.tokenizer import Tokenizer

@@ -32,7 +32,8 @@ def load(
         progress: whether a download shows how far it is, on stderr.
 
     Returns:
-        A `firth.sentence.encoder.SentenceEncoder`; for word vectors the mean of a text's words (firth.static.average).
+        A `firth.sentence.encoder.SentenceEncoder`; for word vectors the mean of a text's words (firth.static.average);
+        for a folder of firth pretrain elmo the mean of its words in context (firth.contextual.elmo).
 
     Raises:
         ModelError: not found, and what to do about it; or an architecture that is not known, with those that are.
@@ -56,6 +57,11 @@ def load(
     for package in ("torch", "tokenizers"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "torch", f"the sentence model {name}")
+    if (folder / "elmo.json").is_file():
+        if prompts is not None or max_tokens is not None:
+            raise SettingsError(f"{name} is an ELMo; prompts and max_tokens are for sentence models")
+        elmo: Encoder = import_module("firth.contextual.elmo").Elmo.load(folder).to(device or "cpu")
+        return elmo
     from firth.sentence.encoder import SentenceEncoder
 
     return SentenceEncoder.load(folder, prompts=prompts, max_tokens=max_tokens, device=device)

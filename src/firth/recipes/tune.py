@@ -120,7 +120,7 @@ def run(settings: Settings) -> Learnt:
     encoder = load(settings.model, progress=shown)
     if not isinstance(encoder, SentenceEncoder):
         raise SettingsError(
-            f"model {settings.model}: word vectors are trained with firth words train, not tuned on pairs"
+            f"model {settings.model}: word vectors and ELMo are trained on raw text, not tuned on pairs"
         )
     dev, test = (TestSet(documents, work.queries, part) if part else None for part in (work.sets.dev, work.sets.test))
     before = evaluate(encoder, test, seed=settings.seed) if test else None
