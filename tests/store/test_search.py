@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firth.arrays import Vectors, unit
+from firth.arrays import Encoder, Vectors, unit
 from firth.errors import SettingsError
 from firth.store import Collection, Hybrid
 from firth.store.hybrid import Ranking, fused, spread
@@ -221,3 +221,39 @@ def test_settings_out_of_range_are_named(plane: Collection, settings: dict[str, 
         plane.search("x", **settings)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="weights"):
         Hybrid(words=-1)
+
+
+def test_words_alone_are_searched_without_a_model(tmp_path: Path) -> None:
+    with Collection.create(tmp_path / "c", dims=2) as made:
+        made.upsert(
+            [1, 2, 3], ["red fox", "red red wine", "blue sky"], [{"n": i} for i in range(3)], vectors=np.eye(3, 2) + 1
+        )
+        assert [hit.id for hit in made.search_words("reds")] == [2, 1]
+        assert [hit.id for hit in made.search_words("reds", filter={"n": 0})] == [1]
+        assert made.search_words("nothing here") == []
+        (best, other) = made.search_words("red")
+        assert made.search_words("red", least=(best.score + other.score) / 2) == [best]
+
+
+def test_a_hybrid_search_takes_a_vector_that_was_made_before(collection: Collection, encoder: Encoder) -> None:
+    collection.upsert([1, 2, 3], ["red fox", "red wine", "blue sky"])
+    (row,) = encoder.encode(["red wine"], kind="query")
+    assert collection.search_both("red wine", row, 2) == collection.search("red wine", 2, hybrid=True)
+
+
+def test_facets_count_documents_and_not_values(collection: Collection) -> None:
+    payloads = [{"t": ["a", "a", "b"]}, {"t": "a"}, {"t": 1}, {"t": True}, {"t": 2.5}, {}]
+    collection.upsert(range(6), ["x"] * 6, payloads)
+    found = collection.facet("t")
+    assert found[0] == ("a", 2)
+    assert sorted(map(repr, found[1:])) == ["('b', 1)", "(1, 1)", "(True, 1)"]
+    assert collection.facet("t", filter={"t": "b"}, limit=1) == [("a", 1)]
+
+
+def test_a_sample_is_drawn_from_what_passes_and_the_same_for_a_seed(collection: Collection) -> None:
+    collection.upsert(range(50), ["x"] * 50, [{"even": i % 2 == 0} for i in range(50)])
+    drawn = collection.sample(10, filter={"even": True}, seed=1, with_vectors=True)
+    assert len({record.id for record in drawn}) == 10
+    assert all(record.payload["even"] and "" in record.vectors for record in drawn)
+    assert drawn[3].id == collection.sample(10, filter={"even": True}, seed=1)[3].id
+    assert len(collection.sample(99)) == 50

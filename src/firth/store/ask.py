@@ -131,6 +131,18 @@ def grouped(
         wide = min(MOST_GROUPED, wide * 4)
 
 
+def worded(moment: Moment, text: str, question: Question) -> list[Hit]:
+    """The best `question.k` rows by their words alone; their score is BM25's."""
+    allow = _Allowed(moment, question.filter) if question.filter else None
+    ranking = _words(moment, text, question.joined or Hybrid(), question.k, allow)
+    found = table.by_ids(moment.db, ranking.ids.tolist())
+    hits = []
+    for rank, (id_, score) in enumerate(zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True), 1):
+        row = found[id_]
+        hits.append(Hit(row.key, score, row.text, row.title, row.payload, {"bm25": Source(rank, score, score)}))
+    return hits if question.least is None else [hit for hit in hits if hit.score >= question.least]
+
+
 class _Allowed:
     """The rows that satisfy a filter: asked of a few, or worked out for all when that is needed."""
 

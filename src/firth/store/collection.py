@@ -22,7 +22,7 @@ from firth.errors import ModelError, SettingsError, ShapeError
 from firth.progress import Progress, silent
 from firth.store import fields
 from firth.store import rows as table
-from firth.store.ask import Question, answered, grouped
+from firth.store.ask import Question, answered, grouped, worded
 from firth.store.hybrid import Hybrid
 from firth.store.intake import Batch, checked, embedded, given_vectors
 from firth.store.life import DEFAULT, Life
@@ -171,6 +171,22 @@ class Collection(Life):
 
         return self._ground.read(page)
 
+    def sample(
+        self, n: int, *, filter: Filter | None = None, seed: int | None = None, with_vectors: bool = False
+    ) -> list[Record]:
+        """At most n documents drawn at random from those that satisfy `filter`; with a seed always the same ones."""
+
+        def drawn(moment: Moment) -> list[Record]:
+            where, values = compiled(filter, fields.declared(moment.db))
+            ids = np.sort(table.column(moment.db, f"id FROM rows WHERE {where}", values))
+            chosen = np.random.default_rng(seed).permutation(ids)[:n].tolist()
+            rows = table.by_ids(moment.db, chosen)
+            return _records(moment, [rows[id_] for id_ in chosen], with_vectors)
+
+        if n < 1:
+            raise SettingsError(f"sample: n={n}: expected at least 1")
+        return self._ground.read(drawn)
+
     def count(self, filter: Filter | None = None) -> int:
         """How many documents there are, or satisfy `filter`."""
         return self._ground.read(lambda moment: table.count(moment.db, *compiled(filter, fields.declared(moment.db))))
@@ -223,6 +239,39 @@ class Collection(Life):
     ) -> list[list[Hit]]:
         """`search` for q texts or vectors (q, d) in one go, all in the same committed moment."""
         return self._ask(queries, Question(k, filter, hybrid, ef, recall, explain), vector)
+
+    def search_both(
+        self, text: str, row: ArrayLike, k: int = 10, *, hybrid: Hybrid | None = None, **settings: Any
+    ) -> list[Hit]:
+        """Hybrid search with a row (d,) that was made of the text already; `settings` as of `search`."""
+        name = settings.pop("vector", DEFAULT)
+        question = Question(k, hybrid=hybrid or Hybrid(), **settings)
+
+        def found(moment: Moment) -> list[Hit]:
+            space = moment.space(name)
+            return answered(moment, space, [text], space.prepared(_one(row), "query"), question)[0]
+
+        return self._ground.read(found)
+
+    def search_words(
+        self, query: str, k: int = 10, *, filter: Filter | None = None, title: float = 1.0, least: float | None = None
+    ) -> list[Hit]:
+        """The k documents that hold the words of `query` best, by BM25 alone; no model takes part.
+
+        Args:
+            title: how much more a word in the title counts than one in the text.
+            least: only hits that score at least this.
+        """
+        question = Question(k, filter, Hybrid(title=title), least=least)
+        return self._ground.read(lambda moment: worded(moment, query, question))
+
+    def facet(self, field: str, *, filter: Filter | None = None, limit: int = 10) -> list[tuple[str | int | bool, int]]:
+        """The most frequent values of a payload field, and how many documents hold each, most frequent first."""
+        if limit < 1:
+            raise SettingsError(f"facet: limit={limit}: expected at least 1")
+        return self._ground.read(
+            lambda moment: fields.counted(moment.db, field, *compiled(filter, fields.declared(moment.db)), limit)
+        )
 
     def search_groups(
         self,

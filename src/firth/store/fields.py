@@ -7,7 +7,8 @@ on another kind of value is answered from the payloads as before.
 from __future__ import annotations
 
 import sqlite3
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from firth.errors import SettingsError
 from firth.store.paths import each_value, parsed
@@ -25,6 +26,24 @@ _KINDS = {
 def declared(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
     """The numbers of all declared fields by (path, kind)."""
     return {(path, kind): field for field, path, kind in db.execute("SELECT field, path, kind FROM fields")}
+
+
+def counted(
+    db: sqlite3.Connection, path: str, where: str, values: Sequence[Any], limit: int
+) -> list[tuple[str | int | bool, int]]:
+    """The most frequent values (strings, whole numbers, booleans) of a payload field, and how many rows hold each.
+
+    Raises:
+        FilterError: not a path.
+    """
+    tables, guards, v = each_value("rows.payload", parsed(path))
+    found = db.execute(
+        f"SELECT {v.type}, {v.value}, count(DISTINCT rows.id) AS held FROM rows, {', '.join(tables)} "
+        f"WHERE {' AND '.join(guards)} AND {v.type} IN ('text', 'integer', 'true', 'false') AND ({where}) "
+        "GROUP BY 1, 2 ORDER BY held DESC, 2 LIMIT ?",
+        [*values, limit],
+    )
+    return [(bool(value) if kind in ("true", "false") else value, held) for kind, value, held in found]
 
 
 def declare(db: sqlite3.Connection, path: str, kind: str) -> None:

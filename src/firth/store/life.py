@@ -16,7 +16,7 @@ from firth.store.database import Database
 from firth.store.intake import Models, check_model
 from firth.store.keep import Keeper
 from firth.store.lock import WriterLock
-from firth.store.moment import Ground
+from firth.store.moment import Ground, Moment
 from firth.store.reembed import Reembedding
 from firth.store.schema import IndexSettings, VectorSettings
 from firth.store.space import add_space
@@ -160,6 +160,15 @@ class Life:
     def fingerprints(self) -> dict[str, str | None]:
         """Of the model that made each set of vectors; None where the caller brought them and nobody said."""
         return self._ground.read(lambda moment: {name: s.facts.fingerprint for name, s in moment.live.items()})
+
+    def indexed(self) -> dict[str, int]:
+        """How many rows of each set of vectors the graph finds; the others are scanned."""
+
+        def graphs(moment: Moment) -> dict[str, int]:
+            views = {name: space.at(moment.db, moment.version) for name, space in moment.live.items()}
+            return {name: 0 if view.mark is None else len(view.mark.index) for name, view in views.items()}
+
+        return self._ground.read(graphs)
 
     def snapshot(self, path: Path | str, *, progress: Progress = silent) -> None:
         """A copy as of now in the new folder `path`, while others write and search on; it opens by itself.
