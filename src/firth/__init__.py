@@ -6,7 +6,7 @@ lead out: serve, scale and recipes.
     text/        str -> ids            static/     ids -> word vectors      contextual/  ids -> token vectors
     sentence/    texts -> vectors      compress/   vectors -> codes         index/       codes -> neighbours
     evaluate/    arrays -> report      recipes/    whole programs           cli          one sub-command a recipe
-    store/       texts on disk
+    store/       texts on disk         serve/      HTTP: clients, a page
 
 Everything here is imported when it is first used: `import firth` loads neither NumPy nor torch.
 """

@@ -27,6 +27,8 @@ import typer
 COMMANDS = {
     "build": "A domain folder in; a tuned, indexed, measured search out.",
     "search": "Ask a built folder a question.",
+    "serve": "A built folder, collections or a model over HTTP, with a page to look at.",
+    "key": "A key for the server.",
     "eval": "Measure a model or a built folder on a test set.",
     "encode": "Turn documents into a folder of vectors.",
     "mine": "Find hard negatives for a domain's training pairs.",

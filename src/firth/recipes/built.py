@@ -34,6 +34,15 @@ MODEL, COLLECTION = "model", "collection"
 
 
 @dataclass(frozen=True)
+class Mark:
+    """What a whole build says of itself; `model` is a path below its folder."""
+
+    model: str
+    recall: float
+    dims: int
+
+
+@dataclass(frozen=True)
 class Built:
     """An opened result of `firth build`; use it as a context manager.
 
@@ -55,17 +64,10 @@ class Built:
         Raises:
             FormatError: not built by firth, of a newer layout, or the build was not finished.
         """
-        mark = out / MARK
-        if not mark.is_file():
-            raise FormatError(f"has no {MARK}: firth build DATA -o {out} makes such a folder", path=out)
-        about = files.read_json(mark)
-        if about.get("layout") != LAYOUT:
-            raise FormatError(f"layout {about.get('layout')!r}; this firth reads layout {LAYOUT}", path=mark)
-        if "recall" not in about:
-            raise FormatError("the build was not finished; the same firth build command goes on with it", path=out)
-        encoder = load(out / str(about["model"]))
+        about = read_mark(out)
+        encoder = load(out / about.model)
         collection = Collection.open(out / COLLECTION, encoder=encoder, readonly=True)
-        return cls(out, encoder, collection, float(about["recall"]), int(about["chosen"]["dims"]))
+        return cls(out, encoder, collection, about.recall, about.dims)
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +86,23 @@ class Built:
     def search(self, query: Any, k: int = 10, *, recall: float | None = None, **settings: Any) -> list[Hit]:
         """As `Collection.search`, at the recall that was built for unless another is asked for."""
         return self.collection.search(query, k, recall=recall or self.recall, **settings)
+
+
+def read_mark(out: Path) -> Mark:
+    """What firth-build.json says.
+
+    Raises:
+        FormatError: not built by firth, of a newer layout, or the build was not finished.
+    """
+    mark = out / MARK
+    if not mark.is_file():
+        raise FormatError(f"has no {MARK}: firth build DATA -o {out} makes such a folder", path=out)
+    about = files.read_json(mark)
+    if about.get("layout") != LAYOUT:
+        raise FormatError(f"layout {about.get('layout')!r}; this firth reads layout {LAYOUT}", path=mark)
+    if "recall" not in about:
+        raise FormatError("the build was not finished; the same firth build command goes on with it", path=out)
+    return Mark(str(about["model"]), float(about["recall"]), int(about["chosen"]["dims"]))
 
 
 def fill(

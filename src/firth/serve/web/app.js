@@ -1,0 +1,383 @@
+// The page: search as one types, documents and their neighbours, the map, the collections. Every text from a document is
+// set as text, never as HTML.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const WAIT = 140; // ms after a key before a search
+const SHOWN = 700; // characters of a document in a list
+const state = { about: null, asked: 0, mapped: "", views: ["search", "map", "collections"] };
+let timer = 0;
+let plane = null;
+
+class Refusal extends Error {
+  constructor(status, message) { super(message); this.status = status; }
+}
+
+async function ask(path, body) {
+  const key = sessionStorage.getItem("firth-key");
+  const headers = { "content-type": "application/json", ...(key ? { "api-key": key } : {}) };
+  const answer = await fetch(path, body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) });
+  const found = await answer.json();
+  if (!answer.ok) throw new Refusal(answer.status, found.error?.message || found.message || `the server answered ${answer.status}`);
+  return found;
+}
+
+function made(tag, content, more = {}) {
+  const element = document.createElement(tag);
+  element.append(...[content ?? ""].flat());
+  return Object.assign(element, more);
+}
+
+function notice(message) {
+  $("notice").hidden = !message;
+  $("notice").textContent = message || "";
+}
+
+// What goes wrong is told; a key that is missing is asked for.
+async function trying(work) {
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    if (error.status === 401) {
+      $("keyform").hidden = false;
+      $("key").focus();
+      notice(sessionStorage.getItem("firth-key") ? "The server does not know this key." : "");
+    } else {
+      notice(error instanceof TypeError ? "The server does not answer." : error.message);
+    }
+    return false;
+  }
+}
+
+const chosen = () => state.about?.collections.find((one) => one.name === $("collection").value);
+const count = (n) => n.toLocaleString("en");
+const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+
+// Words that say little are not marked where there are others.
+const COMMON = new Set("a an and are as at be by for from how in is it of on or that the this to was what which with".split(" "));
+
+// Words of the query marked where they begin a word of the text; a shared beginning counts, so "bark" marks "barking".
+function marked(text, query) {
+  const every = query.toLowerCase().match(/[\p{L}\p{N}]{2,}/gu) || [];
+  const telling = every.filter((word) => !COMMON.has(word));
+  const words = (telling.length ? telling : every).map((word) => (word.length > 5 ? word.slice(0, -2) : word));
+  if (!words.length) return [text];
+  const sought = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})[\\p{L}\\p{N}]*`, "giu");
+  const parts = [];
+  let from = 0;
+  for (const found of text.matchAll(sought)) {
+    parts.push(text.slice(from, found.index), made("mark", found[0]));
+    from = found.index + found[0].length;
+  }
+  return [...parts, text.slice(from)];
+}
+
+function hit(one, rank, query, best, missing) {
+  const title = made("button", marked(one.title || String(one.id), query), { type: "button" });
+  title.addEventListener("click", () => openDocument(one.id));
+  const score = made("span", one.score.toFixed(3), { className: "score" });
+  const meter = made("div", made("span"), { className: "meter" });
+  meter.firstChild.style.width = `${Math.max(0, Math.min(100, (100 * one.score) / best))}%`;
+  const line = made("li", [
+    made("div", [made("span", String(rank), { className: "rank" }), title, score], { className: "hit" }),
+    meter,
+    made("p", [...marked(one.text, query), one.cut ? "…" : ""], { className: "text" }),
+  ]);
+  const tags = Object.entries(one.sources || {}).map(([name, said]) =>
+    `${name === "bm25" ? "words" : "meaning"} ${said.rank ? `#${said.rank}` : "not found"}, ${said.score.toFixed(3)}`);
+  for (const [name, value] of Object.entries(one.payload || {}).slice(0, 4)) {
+    if (["string", "number", "boolean"].includes(typeof value)) tags.push(`${name}: ${String(value).slice(0, 60)}`);
+  }
+  if (missing?.has(String(one.id))) tags.push("not found by the index");
+  if (tags.length) line.append(made("div", tags.map((tag) => made("span", tag)), { className: "tags" }));
+  return line;
+}
+
+function listed(hits, query, missing) {
+  if (!hits.length) return made("p", "Nothing found.", { className: "quiet" });
+  const best = Math.max(...hits.map((one) => one.score), 1e-9);
+  return made("ol", hits.map((one, i) => hit(one, i + 1, query, best, missing)), { className: "hits" });
+}
+
+function question(query, mode, more = {}) {
+  const filter = $("filter").value.trim();
+  return {
+    collection: $("collection").value, query, mode, k: Math.min(100, Math.max(1, Number($("k").value) || 10)),
+    characters: SHOWN, explain: mode === "hybrid", filter: filter ? JSON.parse(filter) : null, ...more,
+  };
+}
+
+const mode = () => document.querySelector("input[name=mode]:checked").value;
+
+async function search() {
+  const query = $("query").value.trim();
+  const turn = ++state.asked;
+  remember();
+  $("filter").setAttribute("aria-invalid", "false");
+  if (!query || !chosen()) {
+    $("results").replaceChildren();
+    $("told").textContent = chosen() ? plural(chosen().documents, "document") : "";
+    return;
+  }
+  try {
+    question(query, "dense");
+  } catch {
+    $("filter").setAttribute("aria-invalid", "true");
+    $("told").textContent = "The filter is not JSON yet.";
+    return;
+  }
+  const begun = performance.now();
+  const well = await trying(() => (mode() === "beside" ? besides(query, turn) : single(query, turn)));
+  if (well && turn === state.asked) {
+    notice("");
+    $("told").textContent += ` · ${Math.round(performance.now() - begun)} ms with the way here`;
+  }
+}
+
+async function single(query, turn) {
+  const answers = [ask("/api/v1/search", question(query, mode()))];
+  const compares = $("exact").checked && mode() === "dense";
+  if (compares) answers.push(ask("/api/v1/search", question(query, "dense", { exact: true })));
+  const [found, exact] = await Promise.all(answers);
+  if (turn !== state.asked) return;
+  let told = `${plural(found.hits.length, "document")}, ${(1e3 * found.seconds.search).toFixed(1)} ms search, ${(1e3 * found.seconds.encode).toFixed(0)} ms encoding`;
+  let missing = new Set();
+  if (exact) {
+    const known = new Set(found.hits.map((one) => String(one.id)));
+    missing = new Set(exact.hits.map((one) => String(one.id)).filter((id) => !known.has(id)));
+    told += ` · the index found ${exact.hits.length - missing.size} of the exact ${exact.hits.length}; exact takes ${(1e3 * exact.seconds.search).toFixed(1)} ms`;
+  }
+  $("told").textContent = told;
+  $("results").replaceChildren(listed(exact ? exact.hits : found.hits, query, missing));
+}
+
+const NAMES = { dense: "Meaning", words: "Words (BM25)", hybrid: "Both" };
+
+async function besides(query, turn) {
+  const modes = Object.keys(NAMES);
+  const found = await Promise.all(modes.map((name) => ask("/api/v1/search", question(query, name))));
+  if (turn !== state.asked) return;
+  const lists = found.map((one) => listed(one.hits, query));
+  const shared = found[0].hits.map((one) => String(one.id)).filter((id) => found[1].hits.some((other) => String(other.id) === id));
+  $("told").textContent = `Meaning and words agree on ${shared.length} of ${Math.max(found[0].hits.length, found[1].hits.length)}`;
+  $("results").replaceChildren(made("div", modes.map((name, i) => made("div", [made("h2", NAMES[name]), lists[i]])), { className: "columns" }));
+}
+
+async function openDocument(id) {
+  const collection = $("collection").value;
+  await trying(async () => {
+    const one = await ask(`/api/v1/collections/${encodeURIComponent(collection)}/documents/${encodeURIComponent(id)}`);
+    $("doctitle").textContent = one.title || String(one.id);
+    $("docid").textContent = String(one.id);
+    $("doctext").replaceChildren(...marked(one.text, $("query").value));
+    $("docpayload").replaceChildren(...Object.entries(one.payload).flatMap(([name, value]) =>
+      [made("dt", name), made("dd", typeof value === "object" ? JSON.stringify(value) : String(value))]));
+    $("near").replaceChildren(made("li", "…"));
+    if (!$("document").open) $("document").showModal();
+    $("document").scrollTop = 0;
+    const near = await ask("/api/v1/search", { collection, id: one.id, k: 8, characters: 160, space: chosen().vectors[0].name });
+    $("near").replaceChildren(...near.hits.map((other, i) => {
+      const title = made("button", other.title || other.text || String(other.id), { type: "button" });
+      title.addEventListener("click", () => openDocument(other.id));
+      return made("li", made("div", [made("span", String(i + 1), { className: "rank" }), title, made("span", other.score.toFixed(3), { className: "score" })], { className: "hit" }));
+    }));
+  });
+}
+
+async function showFacets() {
+  const field = $("field").value;
+  $("facets").replaceChildren();
+  if (!field) return;
+  await trying(async () => {
+    const { values } = await ask(`/api/v1/collections/${encodeURIComponent($("collection").value)}/facets/${encodeURIComponent(field)}`);
+    $("facets").replaceChildren(...values.map(({ value, count: n }) => {
+      const wanted = JSON.stringify({ [field]: value });
+      const chip = made("button", `${value} (${count(n)})`, { type: "button" });
+      chip.setAttribute("aria-pressed", String($("filter").value === wanted));
+      chip.addEventListener("click", () => {
+        $("filter").value = $("filter").value === wanted ? "" : wanted;
+        for (const other of $("facets").children) other.setAttribute("aria-pressed", "false");
+        chip.setAttribute("aria-pressed", String($("filter").value === wanted));
+        search();
+      });
+      return chip;
+    }));
+    if (!values.length) $("facets").append(made("span", "No strings, whole numbers or flags there.", { className: "quiet" }));
+  });
+}
+
+async function showMap() {
+  const [collection, field, n] = [$("collection").value, $("colour").value, Number($("points").value)];
+  const wanted = JSON.stringify([collection, field, n]);
+  if (!collection || wanted === state.mapped) return;
+  state.mapped = wanted;
+  $("maptold").textContent = "Laying the documents out…";
+  const space = chosen().vectors[0].name;
+  const well = await trying(async () => {
+    const found = await ask("/api/v1/map", { collection, n, space, field: field || null });
+    if (wanted !== state.mapped) return;
+    plane.show(found.points);
+    $("maptold").textContent = `${count(found.points.length)} of ${plural(found.of, "document")}; near ones have like meaning, far distances mean little`;
+    await ringed();
+  });
+  if (!well) state.mapped = $("maptold").textContent = "";
+}
+
+async function ringed() {
+  const query = $("highlight").value.trim();
+  if (!query) {
+    plane.ring([]);
+    return;
+  }
+  await trying(async () => {
+    const way = chosen().texts_can_ask ? "dense" : "words";
+    const found = await ask("/api/v1/search", { collection: $("collection").value, query, mode: way, k: 50, characters: 0 });
+    const seen = plane.ring(found.hits.map((one) => one.id));
+    $("maptold").textContent = `${seen} of the 50 nearest to “${query}” are on the map`;
+  });
+}
+
+function facts(pairs) {
+  return made("dl", pairs.flatMap(([name, value]) => [made("dt", name), made("dd", value)]));
+}
+
+function showCollections() {
+  const { collections, model, version, seconds, readonly } = state.about;
+  $("shelves").replaceChildren(...collections.map((one) => {
+    const pairs = [["Documents", count(one.documents)]];
+    for (const space of one.vectors) {
+      pairs.push([space.name ? `Vectors “${space.name}”` : "Vectors", `${space.dims} dimensions, ${space.metric}, ${space.codec || "float32"} codes`]);
+      pairs.push(["Index", space.in_graph ? `${count(Math.min(space.in_graph, one.documents))} in the graph, the newest are scanned; aims at recall ${space.recall}` : "scanned, which is exact"]);
+    }
+    if (one.fields.length) pairs.push(["Payload", one.fields.join(", ")]);
+    if (one.declared.length) pairs.push(["Indexed fields", one.declared.map(([path, kind]) => `${path} (${kind})`).join(", ")]);
+    const told = made("p", "", { className: "quiet" });
+    told.setAttribute("role", "status");
+    const measure = made("button", "Measure recall", { type: "button" });
+    measure.addEventListener("click", () => trying(async () => {
+      told.textContent = "Asking 100 documents' vectors twice…";
+      const found = await ask("/api/v1/recall", { collection: one.name, space: one.vectors[0].name });
+      told.textContent = found.recall === null ? "There is nothing to measure yet." : `The index finds ${(100 * found.recall).toFixed(2)} % of the exact top ${found.k} (n = ${found.n}): ${found.index_ms.toFixed(2)} ms against ${found.exact_ms.toFixed(2)} ms.`;
+    }));
+    const check = made("button", "Check", { type: "button" });
+    check.addEventListener("click", () => trying(() => checked(one.name, told)));
+    return made("article", [made("h2", one.name), facts(pairs), made("div", [measure, check], { className: "row" }), told], { className: "card shelf" });
+  }));
+  if (!collections.length) $("shelves").replaceChildren(made("p", "No collections yet. A client makes one with PUT /collections/{name}.", { className: "quiet" }));
+  const pairs = model ? [["Model", model.id], ["Dimensions", `${model.dimensions} (trained: ${model.matryoshka_dims.join(", ")})`],
+    ["Reads", model.max_model_len ? `${model.max_model_len} tokens` : "any length"], ["Fingerprint", model.fingerprint.slice(0, 16)]] : [["Model", "none; clients bring vectors"]];
+  pairs.push(["Server", `firth ${version}, up ${seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`}${readonly ? ", reading only" : ""}`]);
+  $("model").className = "card shelf";
+  $("model").replaceChildren(made("h2", "Server"), facts(pairs));
+}
+
+async function checked(collection, told) {
+  told.textContent = "Reading everything once…";
+  let job = await ask("/api/v1/jobs", { kind: "check", collection });
+  while (job.state === "waiting" || job.state === "running") {
+    await new Promise((done) => setTimeout(done, 300));
+    job = await ask(`/api/v1/jobs/${job.id}`);
+  }
+  const problems = job.result || [];
+  told.textContent = job.error || (problems.length ? problems.join("; ") : "Rows, vectors and indexes agree.");
+}
+
+function changeCollection() {
+  const one = chosen();
+  const options = (first) => [made("option", first, { value: "" }), ...(one?.fields || []).map((field) => made("option", field, { value: field }))];
+  $("field").replaceChildren(...options("none"));
+  $("colour").replaceChildren(...options("nothing"));
+  $("facets").replaceChildren();
+  for (const radio of document.querySelectorAll("input[name=mode]")) radio.disabled = !!one && !one.texts_can_ask && radio.value !== "words";
+  const now = document.querySelector("input[name=mode]:checked");
+  if (!now || now.disabled) document.querySelector("input[name=mode][value=words]").checked = true;
+  state.mapped = "";
+}
+
+// The address says what is looked at, so that it can be kept and sent.
+function remember() {
+  const said = new URLSearchParams({ c: $("collection").value, m: mode(), q: $("query").value });
+  history.replaceState(null, "", `#${view()}?${said}`);
+}
+
+const view = () => state.views.find((name) => location.hash.slice(1).split("?")[0] === name) || "search";
+
+function show() {
+  for (const name of state.views) $(name).hidden = name !== view();
+  for (const link of document.querySelectorAll("nav a[data-view]")) {
+    if (link.dataset.view === view()) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!state.about) return;
+  if (view() === "search") $("query").focus();
+  if (view() === "map") showMap();
+  if (view() === "collections") trying(async () => { state.about = await ask("/api/v1"); showCollections(); });
+}
+
+async function load() {
+  const said = new URLSearchParams(location.hash.split("?")[1] || "");
+  await trying(async () => {
+    state.about = await ask("/api/v1");
+    $("keyform").hidden = true;
+    $("collection").replaceChildren(...state.about.collections.map((one) => made("option", one.name, { value: one.name })));
+    if (state.about.collections.some((one) => one.name === said.get("c"))) $("collection").value = said.get("c");
+    $("report").hidden = !state.about.report || !!sessionStorage.getItem("firth-key"); // a link carries no key
+    const wanted = document.querySelector(`input[name=mode][value="${CSS.escape(said.get("m") || "dense")}"]`);
+    (wanted || document.querySelector("input[name=mode]")).checked = true;
+    $("query").value = said.get("q") || "";
+    changeCollection();
+    notice(state.about.collections.length ? "" : "There are no collections yet; a client makes one with PUT /collections/{name}.");
+    show();
+    await search();
+  });
+}
+
+function theme(wanted) {
+  document.documentElement.dataset.theme = wanted;
+  plane?.draw();
+}
+
+function begin() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  theme(localStorage.getItem("firth-theme") || (dark.matches ? "dark" : "light"));
+  dark.addEventListener("change", () => { if (!localStorage.getItem("firth-theme")) theme(dark.matches ? "dark" : "light"); });
+  plane = new Plane($("plane"), $("hover"), $("legend"), openDocument);
+  $("theme").addEventListener("click", () => {
+    const other = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    localStorage.setItem("firth-theme", other);
+    theme(other);
+  });
+  const soon = (work) => () => { clearTimeout(timer); timer = setTimeout(work, WAIT); };
+  for (const id of ["query", "filter", "k"]) $(id).addEventListener("input", soon(search));
+  $("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(timer); search(); });
+  for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", search);
+  $("exact").addEventListener("change", search);
+  $("field").addEventListener("change", showFacets);
+  $("colour").addEventListener("change", showMap);
+  $("points").addEventListener("change", showMap);
+  $("highlight").addEventListener("input", soon(ringed));
+  $("closer").addEventListener("click", () => plane.zoom(1.5));
+  $("farther").addEventListener("click", () => plane.zoom(1 / 1.5));
+  $("whole").addEventListener("click", () => plane.whole());
+  $("collection").addEventListener("change", () => { changeCollection(); search(); show(); });
+  $("close").addEventListener("click", () => $("document").close());
+  $("document").addEventListener("click", (event) => { if (event.target === $("document")) $("document").close(); });
+  $("keyform").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem("firth-key", $("key").value.trim());
+    load();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName) && !$("document").open) {
+      event.preventDefault();
+      location.hash = "search";
+      $("query").focus();
+    }
+  });
+  addEventListener("hashchange", show);
+  show();
+  load();
+}
+
+begin();
