@@ -68,6 +68,7 @@ void bind_compress(nb::module_ &m);
 void bind_glove(nb::module_ &m);
 void bind_index(nb::module_ &m);
 void bind_runs(nb::module_ &m);
+void bind_scan(nb::module_ &m);
 void bind_scores(nb::module_ &m);
 void bind_transformer(nb::module_ &m);
 void bind_wordpiece(nb::module_ &m);

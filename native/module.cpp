@@ -7,6 +7,7 @@ NB_MODULE(FIRTH_MODULE, m) {
     firth::bind_glove(m);
     firth::bind_index(m);
     firth::bind_runs(m);
+    firth::bind_scan(m);
     firth::bind_scores(m);
     firth::bind_transformer(m);
     firth::bind_wordpiece(m);

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from firth.arrays import Vectors
-from firth.compress import Prefix, Scalar
+from firth.compress import Prefix, Scalar, train
 from firth.errors import FormatError, SettingsError, ShapeError
 from firth.index import Flat
 
@@ -55,6 +55,44 @@ def test_a_saved_index_gives_the_same_answer(rows: Vectors, queries: Vectors, tm
 def test_codes_of_eight_bits_find_nearly_what_float32_finds(rows: Vectors, queries: Vectors) -> None:
     exact, coded = (Flat.build(rows, codec=c).search(queries).ids for c in (None, Scalar.train(rows)))
     assert np.mean([len({*a} & {*b}) for a, b in zip(exact.tolist(), coded.tolist(), strict=True)]) > 9.5
+
+
+CODECS = ["sq8", "sq4", "pq16", "pq32x4", "opq16x4", "binary", "rbinary", "prefix32", "prefix32+sq8", "prefix32+binary"]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclid"])
+@pytest.mark.parametrize("name", CODECS)
+def test_a_search_of_codes_is_exact_for_what_they_stand_for(
+    rows: Vectors, queries: Vectors, name: str, metric: Any
+) -> None:
+    codec = train(name, rows[:3000], threads=2)
+    coded = Flat.build(rows[:3000], codec=codec, metric=metric)
+    plain = Flat.build(codec.decode(codec.encode(rows[:3000])), metric="dot" if metric == "cosine" else metric)
+    mask = np.random.default_rng(1).random(3000) < 0.3
+    for allow in (None, mask):
+        found, exact = coded.search(queries, allow=allow), plain.search(queries, allow=allow)
+        np.testing.assert_allclose(found.scores, exact.scores, atol=2e-4)
+        assert np.mean([len({*a} & {*b}) for a, b in zip(found.ids.tolist(), exact.ids.tolist(), strict=True)]) > 9.8
+        assert allow is None or allow[found.ids].all()
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_codes_can_be_added_removed_and_saved_after_a_search(
+    rows: Vectors, queries: Vectors, tmp_path: Path, name: str
+) -> None:
+    codec = train(name, rows[:3000], threads=2)
+    index = Flat.build(rows[:1000], codec=codec)
+    size = index.bytes_per_vector
+    index.search(queries)
+    assert index.bytes_per_vector <= size + 2  # one form of the codes is kept, not two
+    index.add(None, rows[1000:1500])
+    index.search(queries)
+    index.remove(np.arange(500))
+    index.save(tmp_path / "x")
+    fresh = Flat.build(rows[500:1500], codec=codec, keys=np.arange(500, 1500))
+    for other in (index, Flat.load(tmp_path / "x")):
+        np.testing.assert_array_equal(other.search(queries).ids, fresh.search(queries).ids)
+        np.testing.assert_array_equal(other.rows, fresh.rows)
 
 
 def test_only_what_is_allowed_appears_and_all_of_it_does(rows: Vectors, queries: Vectors) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from firth import kernels
 from firth.arrays import Vectors
-from firth.kernels import codes, flat
+from firth.kernels import codes, flat, scan
 
 
 @pytest.mark.parametrize("d", [1, 63, 64, 65, 384])
@@ -97,3 +97,80 @@ def test_bits_that_differ_equal_their_twin(level: Any, rng: np.random.Generator,
     np.testing.assert_array_equal(
         codes.hamming(queries, rows, module=level, threads=2), codes.hamming_twin(queries, rows)
     )
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 48])
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 200])
+def test_packed_codes_come_back(rng: np.random.Generator, n: int, width: int) -> None:
+    held = rng.integers(0, 256, (n, width)).astype(np.uint8)
+    packed = scan.pack(held)
+    assert packed.shape == (-(-n // 32), 16 * scan.sub_codes(width))
+    np.testing.assert_array_equal(scan.unpack(packed, n, width), held)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("n", "width", "k"), [(1, 1, 3), (20, 3, 5), (70, 24, 30), (300, 96, 150)])
+def test_scans_of_few_codes_equal_their_twins(
+    level: Any, rng: np.random.Generator, n: int, width: int, k: int, masked: bool
+) -> None:
+    held = rng.integers(0, 256, (n, width)).astype(np.uint8)
+    allow = rng.random(n) < 0.5 if masked else None
+    four, eight = (rng.normal(size=(7, m, c)).astype(np.float32) for m, c in ((2 * width, 16), (width, 256)))
+    asked, centre = rng.normal(size=(7, width)).astype(np.float32), rng.normal(size=width).astype(np.float32)
+    step = rng.uniform(0.01, 0.1, width).astype(np.float32)
+    pairs = (
+        (
+            scan.scan_nibbles(scan.pack(held), n, four, k, allow=allow, threads=2, module=level),
+            scan.scan_nibbles_twin(held, four, k, allow=allow),
+        ),
+        (
+            scan.scan_tables(held, eight, k, allow=allow, threads=2, module=level),
+            scan.scan_tables_twin(held, eight, k, allow=allow),
+        ),
+        (
+            scan.scan_scalar(held, asked, centre, step, k, allow=allow, threads=2, module=level),
+            scan.scan_scalar_twin(held, asked, centre, step, k, allow=allow),
+        ),
+    )
+    for found, twin in pairs:
+        np.testing.assert_allclose(found.scores, twin.scores, rtol=2e-6, atol=2e-6)
+        assert (found.ids == twin.ids).mean() > 0.99  # two sums of another order may tie
+
+
+@pytest.mark.parametrize("width", [6, 48, 150])
+def test_scans_of_many_codes_find_what_their_twins_find(level: Any, rng: np.random.Generator, width: int) -> None:
+    held = rng.integers(0, 256, (9000, width)).astype(np.uint8)
+    four, eight = (rng.normal(size=(4, m, c)).astype(np.float32) for m, c in ((2 * width, 16), (width, 256)))
+    asked, centre, step = rng.normal(size=(4, width)), rng.normal(size=width), rng.uniform(0.5, 1, width)
+    scalar = [values.astype(np.float32) for values in (asked, centre, step)]
+    pairs = (
+        (scan.scan_nibbles(scan.pack(held), 9000, four, 10, module=level), scan.scan_nibbles_twin(held, four, 10)),
+        (scan.scan_tables(held, eight, 10, module=level), scan.scan_tables_twin(held, eight, 10)),
+        (scan.scan_scalar(held, *scalar, 10, module=level), scan.scan_scalar_twin(held, *scalar, 10)),
+    )
+    for found, twin in pairs:
+        assert np.mean([len({*a} & {*b}) for a, b in zip(found.ids.tolist(), twin.ids.tolist(), strict=True)]) >= 9.7
+
+
+def test_scans_are_the_same_bits_at_every_level_and_for_any_threads(rng: np.random.Generator) -> None:
+    held = rng.integers(0, 256, (20_000, 24)).astype(np.uint8)
+    tables = rng.normal(size=(5, 48, 16)).astype(np.float32)
+    packed = scan.pack(held)
+    found = [
+        scan.scan_nibbles(packed, 20_000, tables, 20, threads=threads, module=kernels.load(name))
+        for name in kernels.levels()
+        for threads in (1, 3)
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0].ids, other.ids)
+        np.testing.assert_array_equal(found[0].scores, other.scores)
+
+
+def test_the_largest_tables_do_not_overflow_their_sums(level: Any) -> None:
+    held = np.full((40, 200), 0xFF, np.uint8)
+    held[7] = 0xEE
+    tables = np.zeros((1, 400, 16), np.float32)
+    tables[:, :, 15], tables[:, :, 14] = 1, 2
+    found = scan.scan_nibbles(scan.pack(held), 40, tables, 2, module=level)
+    np.testing.assert_array_equal(found.ids, [[7, 0]])
+    np.testing.assert_array_equal(found.scores, [[800, 400]])

@@ -82,6 +82,19 @@ class Binary(Saved):
         rows: Vectors = self.mean + self.spread * (2 * bits.astype(np.float32) - 1)
         return rows if self.rotation is None else np.ascontiguousarray(rows @ self.rotation.T)
 
+    def tables(self, queries: Vectors, *, euclid: bool = False) -> Vectors:
+        """(q, 2 · bytes, 16): four dimensions of the query against each of the sixteen ways their bits can stand."""
+        turned = queries if self.rotation is None else queries @ self.rotation
+        ends = np.stack([self.mean - self.spread, self.mean + self.spread])  # a bit of 0, a bit of 1
+        either = turned[:, :, None] * ends.T
+        if euclid:
+            either = 2 * either - turned[:, :, None] ** 2 - ends.T**2
+        parts = 2 * self.bytes_per_vector
+        either = np.pad(either, ((0, 0), (0, 4 * parts - self.dims), (0, 0))).reshape(len(queries), parts, 4, 2)
+        bits = np.arange(16)[:, None] >> np.arange(4) & 1
+        found: Vectors = either[:, :, np.arange(4), bits].sum(axis=3, dtype=np.float32)
+        return found
+
     def differences(self, queries: ArrayLike, codes: Codes, *, threads: int = 1) -> NDArray[np.int32]:
         """(q, n) bits in which the queries' codes differ from `codes`: the Hamming distance."""
         return kernels.hamming(self.encode(queries), codes, threads=threads)
@@ -96,6 +109,8 @@ class Binary(Saved):
         """The codec that `state` described."""
         mean, spread = row(arrays, "mean"), row(arrays, "spread")
         rotation = np.array(arrays["rotation"], np.float32) if "rotation" in arrays else None
-        if len(mean) != len(spread) or (rotation is not None and rotation.shape != (len(mean), len(mean))):
+        if len(mean) != len(spread):
             raise ValueError(f"{len(mean)} means, {len(spread)} spreads")
+        if rotation is not None and (rotation.shape != (len(mean), len(mean)) or not np.isfinite(rotation).all()):
+            raise ValueError(f"a rotation of shape {rotation.shape} for {len(mean)} dimensions")
         return cls(mean, spread, rotation)

@@ -50,6 +50,13 @@ class Chain(Saved):
         rows[:, : self.first.keep] = self.then.decode(codes)
         return rows
 
+    def tables(self, queries: Vectors, *, euclid: bool = False) -> Vectors | None:
+        """Those of the second codec for the queries' prefix."""
+        found = self.then.tables(queries[:, : self.first.keep], euclid=euclid) if isinstance(self.then, Saved) else None
+        if found is not None and euclid:  # the decoded row is zero beyond the prefix
+            found[:, :1] -= (queries[:, self.first.keep :] ** 2).sum(axis=1)[:, None, None]
+        return found
+
     def state(self) -> State:
         """The settings of both, and the arrays of the second."""
         meta, arrays = self.then.state()

@@ -61,6 +61,14 @@ class Saved(ABC):
     def state(self) -> State:
         """JSON-able settings, and arrays, from which `restore` makes the same codec."""
 
+    def tables(self, queries: Vectors, *, euclid: bool = False) -> Vectors | None:  # noqa: ARG002
+        """(q, m, 16 or 256) float32 whose sum over a code's m sub-codes is its score; None where codes have no parts.
+
+        The score is that of the decoded row: its inner product with the query (q, d), with `euclid` minus its squared
+        distance. Sub-codes of 4 bits lie two in a byte, the first in the low half.
+        """
+        return None
+
     def save(self, path: Path | str) -> None:
         """Write the codec to one checksummed file, whole or not at all."""
         meta, arrays = self.state()

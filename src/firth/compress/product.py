@@ -123,6 +123,17 @@ class Product(Saved):
         rows = self.books[np.arange(self.m), codes].reshape(len(codes), self.dims)
         return rows if self.rotation is None else np.ascontiguousarray(rows @ self.rotation.T)
 
+    def tables(self, queries: Vectors, *, euclid: bool = False) -> Vectors:
+        """(q, m, 2^bits): each part of the query against each centre of that part."""
+        turned = queries if self.rotation is None else queries @ self.rotation
+        parts = turned.reshape(len(queries), self.m, -1)
+        products: Vectors = np.einsum("qmd,mkd->qmk", parts, self.books, dtype=np.float64).astype(np.float32)
+        if not euclid:
+            return products
+        squares = (parts**2).sum(2)[:, :, None] + (self.books**2).sum(2)[None]
+        distances: Vectors = 2 * products - squares
+        return distances
+
     def state(self) -> State:
         """Bits, the books, and the rotation if there is one."""
         arrays = {"books": self.books} | ({} if self.rotation is None else {"rotation": self.rotation})

@@ -1,7 +1,8 @@
 """Scalar: one byte or half a byte a dimension, each dimension's range learnt from a sample.
 
 8 bits are 4x smaller than float32, 4 bits 8x. A value inside of the learnt range is decoded to within half a step:
-1/508 of that dimension's range at 8 bits, 1/30 at 4. A value outside of it is cut off at its end.
+1/508 of that dimension's range at 8 bits, 1/30 at 4. A value outside of it is cut off at its end; at 4 bits the range
+ends three standard deviations from the mean.
 Source: the ScalarQuantizer of Douze et al. 2024, "The Faiss library", arXiv:2401.08281.
 Where we differ: the codes of 8 bits are signed about the centre, so that integer kernels can multiply them as they
 are; and `uniform=True` shares one step between all dimensions, which makes the distance between two codes the
@@ -26,6 +27,9 @@ _ZERO = {8: float(kernels.ZERO), 4: 7.5}  # the code of the centre
 _STEPS = {8: 254, 4: 15}  # steps from one end of the range to the other
 # Uniform codes cut off one value in ten thousand: a finer step for all the others is worth more.
 UNIFORM_QUANTILE = 0.9999
+# Codes of 4 bits leave out what lies beyond so many standard deviations, for the same reason: recall@10 by codes alone
+# is then 0.930 and not 0.916 on 20,000 MiniLM vectors; 2.5 gives 0.928, 3.5 gives 0.924.
+CUT = 3.0
 SAMPLE = 50_000  # rows that ranges are learnt from; more change them by less than a step
 SMALLEST_STEP = 1e-12  # a dimension that never varies still needs a step above zero
 
@@ -70,6 +74,9 @@ class Scalar(Saved):
             step = np.full(rows.shape[1], 2 * reach / _STEPS[bits], np.float32)
         else:
             low, high = rows.min(axis=0), rows.max(axis=0)
+            if bits == 4:
+                mean, reach = rows.mean(axis=0, dtype=np.float64), CUT * rows.std(axis=0, dtype=np.float64)
+                low, high = np.maximum(low, mean - reach), np.minimum(high, mean + reach)
             centre = ((low.astype(np.float64) + high) / 2).astype(np.float32)
             step = ((high.astype(np.float64) - low) / _STEPS[bits]).astype(np.float32)
         return cls(centre, np.maximum(step, np.float32(SMALLEST_STEP)), bits)
@@ -115,6 +122,14 @@ class Scalar(Saved):
             codes = both.reshape(len(codes), 2 * codes.shape[1])[:, : self.dims]
         rows: Vectors = self.centre + self.step * (codes.astype(np.float32) - np.float32(_ZERO[self.bits]))
         return rows
+
+    def tables(self, queries: Vectors, *, euclid: bool = False) -> Vectors | None:
+        """(q, d, 16) of codes of 4 bits: each value of the query against each of its dimension's sixteen."""
+        if self.bits == 8:
+            return None
+        values = self.centre[:, None] + self.step[:, None] * (np.arange(16, dtype=np.float32) - np.float32(_ZERO[4]))
+        found: Vectors = -((queries[:, :, None] - values) ** 2) if euclid else queries[:, :, None] * values
+        return found
 
     def state(self) -> State:
         """Bits, and the rows `centre` and `step`."""

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth import files
-from firth.arrays import Codes, Ids, Neighbours, Vectors
+from firth.arrays import Ids, Neighbours, Vectors
 from firth.compress import Codec
 from firth.compress.codec import restore
 from firth.errors import FormatError, SettingsError
 from firth.index.allow import Allow, allowed_rows
 from firth.index.keys import KeyList, Keys
 from firth.index.metric import Metric, as_rows, check_metric
+from firth.index.scan import CodeScan
 from firth.kernels import default_threads
 from firth.kernels.flat import flat, longest_row
 
 KIND = "flat"
 VERSION = 1
-BLOCK = 16_384  # coded rows decoded at a time: 25 MB at 384 dimensions
 
 
 class Flat:
@@ -37,7 +37,10 @@ class Flat:
     def __init__(
         self, rows: NDArray[Any], ids: Ids, keys: Keys, codec: Codec | None, metric: Metric, dims: int
     ) -> None:
-        self._rows = rows  # (n, d) float32, or (n, w) uint8 with a codec
+        self._given: NDArray[Any] | None = (
+            rows  # (n, d) float32, or (n, w) uint8 with a codec; None once it is in _scan
+        )
+        self._scan: CodeScan | None = None  # the codes as their kernel wants them, from the first search on
         self._ids = ids
         self._keys = keys
         self.codec = codec
@@ -82,12 +85,23 @@ class Flat:
     @property
     def bytes_per_vector(self) -> float:
         """Bytes in memory a vector, its key included."""
-        return float(self._rows.shape[1] * self._rows.itemsize + 8)
+        held = self._scan.nbytes if self._scan is not None else self._rows.nbytes
+        return float(held / max(len(self), 1) + 8)
 
     @property
     def rows(self) -> Vectors:
         """(n, d) float32 in the order of arrival; decoded where there is a codec."""
         return self.codec.decode(self._rows) if self.codec else self._rows
+
+    @property
+    def ids(self) -> Ids:
+        """(n,) int64 in the order of arrival: integer keys, or the serial numbers of string keys."""
+        return self._ids
+
+    @property
+    def strings(self) -> list[str] | None:
+        """The string keys by serial number, "" where one was removed; None where keys are integers."""
+        return self._keys.strings
 
     def search(
         self, queries: ArrayLike, k: int = 10, *, threads: int | None = None, allow: Allow | None = None
@@ -106,12 +120,13 @@ class Flat:
         if k < 1:
             raise SettingsError(f"search: k={k} is below 1")
         wanted = as_rows(queries, self.metric, dims=self.dims, name="queries")
-        only = None if allow is None else np.flatnonzero(allowed_rows(allow, self._ids, self._keys))
+        mask = None if allow is None else allowed_rows(allow, self._ids, self._keys)
         team = threads or default_threads()
         if self.codec is None:
-            near = self._among(wanted, self._rows, k, only, team, self._longest)
+            only, euclid = None if mask is None else np.flatnonzero(mask), self.metric == "euclid"
+            near = flat(wanted, self._rows, k, only=only, euclid=euclid, longest=self._longest, threads=team)
         else:
-            near = self._over_codes(wanted, k, only, team)
+            near = self._over_codes().search(wanted, k, allow=mask, threads=team)
         found = near.ids >= 0
         return Neighbours(np.where(found, self._ids[near.ids] if len(self) else -1, -1), near.scores)
 
@@ -127,7 +142,7 @@ class Flat:
         if present.any():
             raise SettingsError(f"keys: {ids[present][0]} is in the index already; remove it first")
         kept = self.codec.encode(rows) if self.codec else rows
-        self._rows = np.concatenate([self._rows, kept])
+        self._put(np.concatenate([self._rows, kept]))
         self._ids = np.concatenate([self._ids, ids])
         self._keys.accept(keys, ids)
         if self._longest is not None:
@@ -144,7 +159,8 @@ class Flat:
         if len(missing):
             raise SettingsError(f"keys: {missing[0]} is not in the index; {len(missing) - 1} more like it")
         stay = ~np.isin(self._ids, ids)
-        self._rows, self._ids = self._rows[stay], self._ids[stay]
+        self._put(self._rows[stay])
+        self._ids = self._ids[stay]
         self._keys.drop(ids)
 
     def names(self, ids: Ids) -> list[Any]:
@@ -187,26 +203,23 @@ class Flat:
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise FormatError(f"damaged flat index: {error}", path=path) from error
 
-    def _among(
-        self, wanted: Vectors, rows: Vectors, k: int, only: Ids | None, threads: int, longest: float | None = None
-    ) -> Neighbours:
-        return flat(wanted, rows, k, only=only, euclid=self.metric == "euclid", longest=longest, threads=threads)
+    @property
+    def _rows(self) -> NDArray[Any]:
+        """(n, d) float32, or (n, w) uint8 with a codec."""
+        given = self._given  # read once: a search in another thread may take it over
+        if given is not None:
+            return given
+        assert self._scan is not None
+        return self._scan.codes
 
-    def _over_codes(self, wanted: Vectors, k: int, only: Ids | None, threads: int) -> Neighbours:
-        """Block after block is decoded and searched; the best k of all blocks stay."""
-        assert self.codec is not None
-        places = np.arange(len(self)) if only is None else only
-        ids = np.full((len(wanted), k), -1, np.int64)
-        scores = np.full((len(wanted), k), -np.inf, np.float32)
-        for start in range(0, len(places), BLOCK):
-            block = places[start : start + BLOCK]
-            near = self._among(wanted, self._decoded(self._rows[block]), k, None, threads)
-            some = np.where(near.ids >= 0, block[near.ids], -1)
-            both, both_scores = np.hstack([ids, some]), np.hstack([scores, near.scores])
-            best = np.argsort(-both_scores, axis=1, kind="stable")[:, :k]
-            ids, scores = np.take_along_axis(both, best, 1), np.take_along_axis(both_scores, best, 1)
-        return Neighbours(ids, scores)
+    def _put(self, rows: NDArray[Any]) -> None:
+        self._given, self._scan = rows, None
 
-    def _decoded(self, codes: Codes) -> Vectors:
-        assert self.codec is not None
-        return np.ascontiguousarray(self.codec.decode(codes), np.float32)
+    def _over_codes(self) -> CodeScan:
+        """The codes as their kernel wants them; only that form is kept."""
+        scan = self._scan
+        if scan is None:
+            assert self.codec is not None
+            scan = CodeScan(self.codec, self._rows, euclid=self.metric == "euclid")
+            self._scan, self._given = scan, None
+        return scan

@@ -1,0 +1,66 @@
+// The scans over codes for Python.
+#include "bindings.hpp"
+#include "scan.hpp"
+
+#include <nanobind/stl/optional.h>
+
+#include <optional>
+#include <stdexcept>
+
+namespace firth {
+namespace {
+
+using Allow = std::optional<In1<uint8_t>>;
+
+ScanWanted checked(std::size_t q, std::size_t n, std::size_t k, const Allow &allow, const Out2<int64_t> &ids,
+                   const Out2<float> &scores) {
+    if (ids.shape(0) != q || scores.shape(0) != q || ids.shape(1) != k || scores.shape(1) != k || k == 0 ||
+        n > 0x7FFFFFFF || (allow && allow->shape(0) != n))
+        throw std::invalid_argument("scan: results or the allowed rows have another shape");
+    return {q, n, k, allow ? allow->data() : nullptr};
+}
+
+void nibbles(In2<uint8_t> packed, std::size_t n, In2<float> tables, Allow allow, Out2<int64_t> ids, Out2<float> scores,
+             int threads) {
+    const std::size_t q = tables.shape(0), m = tables.shape(1) / 16;
+    if (m == 0 || m % 4 || tables.shape(1) % 16 || packed.shape(1) != m * 16 || packed.shape(0) * SCAN_BLOCK < n)
+        throw std::invalid_argument("scan_nibbles: tables and codes do not fit");
+    const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
+    interruptible([&](const std::atomic<bool> &stop) {
+        scan_nibbles(wanted, packed.data(), m, tables.data(), ids.data(), scores.data(), threads, stop);
+    });
+}
+
+void tables(In2<uint8_t> codes, In2<float> tables, Allow allow, Out2<int64_t> ids, Out2<float> scores, int threads) {
+    const std::size_t q = tables.shape(0), n = codes.shape(0), m = codes.shape(1);
+    if (m == 0 || tables.shape(1) != m * 256) throw std::invalid_argument("scan_tables: tables and codes do not fit");
+    const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
+    interruptible([&](const std::atomic<bool> &stop) {
+        scan_tables(wanted, codes.data(), m, tables.data(), ids.data(), scores.data(), threads, stop);
+    });
+}
+
+void scalar(In2<uint8_t> codes, In2<float> queries, In1<float> centre, In1<float> step, Allow allow,
+            Out2<int64_t> ids, Out2<float> scores, int threads) {
+    const std::size_t q = queries.shape(0), n = codes.shape(0), d = codes.shape(1);
+    if (queries.shape(1) != d || centre.shape(0) != d || step.shape(0) != d)
+        throw std::invalid_argument("scan_scalar: queries and codes do not fit");
+    const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
+    interruptible([&](const std::atomic<bool> &stop) {
+        scan_scalar(wanted, codes.data(), d, queries.data(), centre.data(), step.data(), ids.data(), scores.data(),
+                    threads, stop);
+    });
+}
+
+}  // namespace
+
+void bind_scan(nb::module_ &m) {
+    m.def("scan_nibbles", &nibbles, nb::arg("packed"), nb::arg("n"), nb::arg("tables"), nb::arg("allow").none(),
+          nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
+    m.def("scan_tables", &tables, nb::arg("codes"), nb::arg("tables"), nb::arg("allow").none(), nb::arg("ids"),
+          nb::arg("scores"), nb::arg("threads"));
+    m.def("scan_scalar", &scalar, nb::arg("codes"), nb::arg("queries"), nb::arg("centre"), nb::arg("step"),
+          nb::arg("allow").none(), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
+}
+
+}  // namespace firth
