@@ -196,11 +196,37 @@ def read_arrays(path: Path | str, *, kind: str, version: int, verify: bool = Tru
         FormatError: not a container, of another kind, a newer version, truncated or damaged.
     """
     path = Path(path)
+    header, start = _header(path, kind)
+    try:
+        return _described(path, json.loads(header), kind, version, start, path.stat().st_size, verify)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"damaged: its header does not describe arrays ({error!r})", path=path) from error
+
+
+def kind_of(path: Path | str) -> str:
+    """What a container holds, for instance "hnsw".
+
+    Raises:
+        FormatError: not a container, or a damaged one.
+    """
+    path = Path(path)
+    try:
+        return str(json.loads(_header(path, "a container")[0])["kind"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"damaged: its header does not describe arrays ({error!r})", path=path) from error
+
+
+def _header(path: Path, expected: str) -> tuple[bytes, int]:
+    """The JSON of a container, its checksum checked, and where its arrays begin."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(_PREFIX.size)
         if len(prefix) < _PREFIX.size or prefix[:8] != MAGIC:
-            raise FormatError(f"not a firth file (expected {kind})", path=path)
+            raise FormatError(f"not a firth file (expected {expected})", path=path)
         _, container, length, checksum = _PREFIX.unpack(prefix)
         if container > CONTAINER_VERSION:
             raise FormatError(f"container version {container}; this firth reads up to {CONTAINER_VERSION}", path=path)
@@ -209,12 +235,7 @@ def read_arrays(path: Path | str, *, kind: str, version: int, verify: bool = Tru
         header = file.read(length)
     if zlib.crc32(header) != checksum:
         raise FormatError("damaged: the header's checksum does not match; build or copy it again", path=path)
-    try:
-        return _described(path, json.loads(header), kind, version, _aligned(_PREFIX.size + length), size, verify)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"damaged: its header does not describe arrays ({error!r})", path=path) from error
+    return header, _aligned(_PREFIX.size + length)
 
 
 def _described(
