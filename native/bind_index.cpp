@@ -100,7 +100,7 @@ std::size_t add(Graph &graph, In2<uint8_t> codes, In2<float> rows, In1<int64_t> 
 }
 
 void search(const Graph &graph, In2<float> queries, std::size_t k, std::size_t ef, std::size_t rerank,
-            std::optional<In1<uint64_t>> allow, std::size_t allowed, bool exact, Out2<int64_t> ids,
+            std::optional<In1<uint64_t>> allow, std::size_t allowed, bool exact, bool through, Out2<int64_t> ids,
             Out2<float> scores, Out1<uint32_t> work, int threads) {
     const std::size_t q = queries.shape(0);
     if (queries.shape(1) != graph.settings.d || ids.shape(0) != q || ids.shape(1) != k || scores.shape(0) != q ||
@@ -112,7 +112,8 @@ void search(const Graph &graph, In2<float> queries, std::size_t k, std::size_t e
                                allow ? allow->data() : nullptr,
                                allow ? allow->shape(0) * 64 : 0,
                                allowed,
-                               exact};
+                               exact,
+                               through};
     const auto run = [&](const std::atomic<bool> &stop) {
         graph.search(queries.data(), q, wanted, ids.data(), scores.data(), work.data(), threads, stop);
     };
@@ -147,8 +148,8 @@ void bind_index(nb::module_ &m) {
         })
         .def("add", &add)
         .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("ef"), nb::arg("rerank"),
-             nb::arg("allow").none(), nb::arg("allowed"), nb::arg("exact"), nb::arg("ids"), nb::arg("scores"),
-             nb::arg("work"), nb::arg("threads"))
+             nb::arg("allow").none(), nb::arg("allowed"), nb::arg("exact"), nb::arg("through"), nb::arg("ids"),
+             nb::arg("scores"), nb::arg("work"), nb::arg("threads"))
         .def("remove", [](Graph &g, In1<uint32_t> slots) {
             for (std::size_t i = 0; i < slots.shape(0); ++i)
                 if (slots(i) >= g.count.load() || g.state_of(slots(i)) != ALIVE)

@@ -219,7 +219,8 @@ class Graph {
         const uint64_t *allow;   // one bit a node, or none
         std::size_t allow_bits;  // nodes that came after the bitmap are not allowed
         std::size_t allowed;
-        bool exact;
+        bool exact;    // look at each allowed node, without a walk
+        bool through;  // score allowed nodes only, and look behind those that are not
     };
     void search(const float *queries, std::size_t q, const Wanted &wanted, int64_t *ids, float *scores,
                 uint32_t *work, int threads, const std::atomic<bool> &stop) const;

@@ -16,7 +16,7 @@ import pytest
 from firth import kernels
 from firth.arrays import Neighbours, Vectors
 from firth.errors import SettingsError, ShapeError
-from firth.index import HNSW, Flat
+from firth.index import HNSW, Flat, hnsw
 
 
 def recall(found: Neighbours, exact: Neighbours) -> float:
@@ -125,6 +125,25 @@ def test_a_filter_keeps_recall_and_fills_every_row(index: HNSW, rows: Vectors, q
         assert recall(found, exact.search(queries, allow=mask)) >= 0.99
         assert mask[found.ids[found.ids >= 0]].all()
         assert ((found.ids >= 0).sum(axis=1) == min(10, mask.sum())).all()
+
+
+@pytest.mark.parametrize("way", ["planned", "through", "wider"])
+@pytest.mark.parametrize("kind", ["random", "clustered"])
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001, 0.0001])
+def test_default_settings_keep_recall_in_every_cell_of_filters(
+    index: HNSW, rows: Vectors, queries: Vectors, monkeypatch: pytest.MonkeyPatch, share: float, kind: str, way: str
+) -> None:
+    if way != "planned":  # at this size the planner would scan
+        monkeypatch.setattr(hnsw, "EXACT_BELOW", 100)
+        monkeypatch.setattr(hnsw, "SCAN_BALANCE", 0)
+        monkeypatch.setattr(hnsw, "THROUGH_BELOW", float(way == "through"))
+    near, count = rows @ rows[11], max(1, round(6000 * share))
+    chosen = (
+        np.random.default_rng(3).choice(6000, count, replace=False) if kind == "random" else np.argsort(-near)[:count]
+    )
+    found = index.search(queries, allow=chosen)
+    assert recall(found, Flat.build(rows).search(queries, allow=chosen)) >= 0.99
+    assert ((found.ids >= 0).sum(axis=1) == min(10, count)).all()
 
 
 def test_an_empty_filter_finds_nothing(index: HNSW, queries: Vectors) -> None:

@@ -40,6 +40,7 @@ RERANK_BEYOND = 20
 EXACT_BELOW = 1_000  # vectors; a scan of so few codes is faster than a walk
 # A scan costs c codes, a walk through a filter n/c times the usual: they meet near c = sqrt(SCAN_BALANCE · n).
 SCAN_BALANCE = 4_000
+THROUGH_BELOW = 0.6  # share allowed; below it a walk scores allowed nodes only, above it a wider beam costs less
 REPAIR_SHARE = 0.05  # of all nodes removed before the lists around them are mended
 REPAIR_LEAST = 64
 
@@ -234,10 +235,29 @@ class HNSW:
                 return np.array([str(key) in self._keys for key in keys], bool)
             return np.array([i in self._slot_of for i in self._keys.ids(keys).tolist()], bool)
 
+    def vectors(self, keys: KeyList) -> Vectors:
+        """(n, d) float32 rows of these keys, as the index keeps them: unit rows under cosine.
+
+        Raises:
+            SettingsError: a key that is not in the index.
+        """
+        with self._writer:
+            ids = self._keys.ids(keys).tolist()
+            missing = [i for i in ids if i not in self._slot_of]
+            if missing:
+                raise SettingsError(f"keys: {missing[0]} is not in the index; {len(missing) - 1} more like it")
+            rows: Vectors = np.array(self._graph.rows[[self._slot_of[i] for i in ids], : self.dims])
+            return rows
+
     def repair(self, *, threads: int | None = None) -> None:
         """Mend the lists around removed vectors, free their room, and connect whatever lost its way in."""
         with self._writer:
             self._graph.repair(threads or default_threads())
+
+    @property
+    def strings(self) -> list[str] | None:
+        """The string keys by serial number, "" where one was removed; None where keys are integers."""
+        return self._keys.strings
 
     @property
     def unreachable(self) -> int:
@@ -329,10 +349,12 @@ class HNSW:
             mask = allowed_rows(allow, held, self._keys) & (state == ALIVE)
             bitmap, allowed = as_bitmap(mask), int(np.count_nonzero(mask))
         scan = allowed <= max(EXACT_BELOW, ef) or (allow is not None and allowed <= (SCAN_BALANCE * count) ** 0.5)
-        # Of a beam, the share that may appear is expected to be allowed / count.
-        beam = min(-(-ef * count // max(allowed, 1)), count)
+        through = allow is not None and allowed <= THROUGH_BELOW * count
+        # Of a usual walk's beam, the share that may appear is expected to be allowed / count.
+        beam = ef if through else min(-(-ef * count // max(allowed, 1)), count)
         ids, scores = np.empty((len(wanted), k), np.int64), np.empty((len(wanted), k), np.float32)
         work = np.empty(len(wanted), np.uint32)
         team = threads or default_threads()
-        self._graph.search(wanted, k, beam, k + RERANK_BEYOND, bitmap, allowed, scan, ids, scores, work, team)
+        more = k + RERANK_BEYOND
+        self._graph.search(wanted, k, beam, more, bitmap, allowed, scan, through, ids, scores, work, team)
         return Neighbours(ids, scores), work
