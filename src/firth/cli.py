@@ -31,6 +31,7 @@ COMMANDS = {
     "key": "A key for the server.",
     "eval": "Measure a model or a built folder on a test set.",
     "encode": "Turn documents into a folder of vectors.",
+    "compress": "Measure every codec on your vectors, or write the codes of one.",
     "mine": "Find hard negatives for a domain's training pairs.",
     "tune": "Fine-tune a model on a domain's pairs.",
     "export": "Carry a collection to pgvector, Milvus, Qdrant or Parquet, and compare.",
@@ -41,7 +42,7 @@ COMMANDS = {
     "doctor": "What this installation can do, what is missing.",
 }
 GROUPS = {
-    "index": "Build an index from vectors, search it, look into it.",
+    "index": "Build an index from vectors, search, tune, import and export it.",
     "words": "Train word vectors, grade them, ask them, draw them.",
     "pretrain": "Train ELMo or BERT from raw text.",
 }

@@ -47,7 +47,7 @@ NARROW = 480  # pixels; below this a figure is drawn for a telephone
 
 def scores(report: BuildReport, width: int) -> str:
     """Each measure before and after tuning with its interval: is it better, and is that sure?"""
-    alt = _altair()
+    alt = altair_here()
     systems = [(report.base_model, report.base, "base")]
     if report.tuned is not None:
         systems.append((report.tuned_model, report.tuned, "tuned"))
@@ -75,7 +75,7 @@ def scores(report: BuildReport, width: int) -> str:
             axis=alt.Axis(labelFontSize=13, labelLimit=160),
         ),
         yOffset=alt.YOffset("system:N", sort=labels, scale=alt.Scale(paddingInner=0.1)),
-        color=alt.Color("system:N", scale=colour, legend=_legend(alt, width)),
+        color=alt.Color("system:N", scale=colour, legend=legend(alt, width)),
     )
     bars = base.mark_rule(strokeWidth=2.5, opacity=0.85).encode(
         x=alt.X(
@@ -86,17 +86,17 @@ def scores(report: BuildReport, width: int) -> str:
     )  # fmt: skip
     shapes = alt.Scale(domain=labels, range=["circle", "diamond"][: len(labels)])
     points = base.mark_point(size=95, filled=True, opacity=1).encode(
-        x="value:Q", shape=alt.Shape("system:N", scale=shapes, legend=_legend(alt, width)), description="tip:N"
+        x="value:Q", shape=alt.Shape("system:N", scale=shapes, legend=legend(alt, width)), description="tip:N"
     )
     text = base.mark_text(align="left", dx=9, fontSize=12).encode(
         x="high:Q", text="shown:N", color=alt.value(COLOURS["ink"][0])
     )
-    return _svg(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
+    return drawn(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
 
 
 def speed(report: BuildReport, width: int) -> str:
     """Recall against queries a second, one curve a configuration, the chosen point ringed."""
-    alt = _altair()
+    alt = altair_here()
     best = max(point.recall for point in report.points)
     floor = min(report.target_recall or 1.0, best) - RECALL_SHOWN
     near = [point for point in report.points if point.recall >= floor]
@@ -115,27 +115,27 @@ def speed(report: BuildReport, width: int) -> str:
     )  # fmt: skip
     y = alt.Y(
         "qps:Q", title="queries a second (log)", scale=alt.Scale(type="log", nice=False, padding=18),
-        axis=alt.Axis(format=",", values=_round_steps([row["qps"] for row in rows])),
+        axis=alt.Axis(format=",", values=round_steps([row["qps"] for row in rows])),
     )  # fmt: skip
     chart = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
-    colour = alt.Color("series:N", scale=_by_series(alt, shown), legend=_legend(alt, width))
-    shape = alt.Shape("series:N", scale=_shapes(alt, shown), legend=_legend(alt, width))
+    colour = alt.Color("series:N", scale=by_series(alt, shown), legend=legend(alt, width))
+    shape = alt.Shape("series:N", scale=by_shape(alt, shown), legend=legend(alt, width))
     lines = chart.mark_line(strokeWidth=2, opacity=0.8).encode(color=colour, detail="curve:N", order="qps:Q")
     points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
     layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
-    return _svg(alt.layer(*layers), width, height=360 if width > NARROW else 260)
+    return drawn(alt.layer(*layers), width, height=360 if width > NARROW else 260)
 
 
 def cost(report: BuildReport, width: int) -> str:
     """Quality on the test set against bytes a vector: the best point of each size and codec, and the frontier."""
-    alt = _altair()
+    alt = altair_here()
     rows = [_row(point, report) for point in best_by_storage(report.points)]
     low, high = min(row["score"] for row in rows), max(row["score"] for row in rows)
     room = max(0.01, 0.12 * (high - low))
     x = alt.X(
         "bytes:Q", title="bytes a vector, graph and keys included (log)",
         scale=alt.Scale(type="log", nice=False, padding=36),
-        axis=alt.Axis(format=",", values=_round_steps([row["bytes"] for row in rows])),
+        axis=alt.Axis(format=",", values=round_steps([row["bytes"] for row in rows])),
     )  # fmt: skip
     y = alt.Y(
         "score:Q",
@@ -147,18 +147,18 @@ def cost(report: BuildReport, width: int) -> str:
     line = frontier.mark_line(interpolate="step-after", strokeDash=[4, 3], color=COLOURS["muted"][0], strokeWidth=1.5)
     codecs = sorted({row["codec"] for row in rows})
     points = chart.mark_point(size=90, filled=True, opacity=1).encode(
-        color=alt.Color("codec:N", scale=_by_series(alt, codecs), legend=_legend(alt, width)),
-        shape=alt.Shape("codec:N", scale=_shapes(alt, codecs), legend=_legend(alt, width)),
+        color=alt.Color("codec:N", scale=by_series(alt, codecs), legend=legend(alt, width)),
+        shape=alt.Shape("codec:N", scale=by_shape(alt, codecs), legend=legend(alt, width)),
         description="tip:N",
     )
     text = chart.mark_text(dy=-13, fontSize=11, color=COLOURS["ink"][0]).encode(text="dims:N")
     layers = [line, points, text, *_ring(alt, report, x, y)]
-    return _svg(alt.layer(*layers), width, height=320 if width > NARROW else 240)
+    return drawn(alt.layer(*layers), width, height=320 if width > NARROW else 240)
 
 
 def stages(report: BuildReport, width: int) -> str:
     """Recall after each step from exact search to what is returned, with what the step cost."""
-    alt = _altair()
+    alt = altair_here()
     rows: list[dict[str, Any]] = [
         {
             "stage": stage.name,
@@ -184,27 +184,27 @@ def stages(report: BuildReport, width: int) -> str:
     )
     kinds = _scale(alt, ["lost", "won back"], [COLOURS["s2"][0], COLOURS["s3"][0]])
     lost = base.mark_bar(height=12, opacity=0.55).encode(
-        x=x, x2="before:Q", color=alt.Color("kind:N", scale=kinds, legend=_legend(alt, width))
+        x=x, x2="before:Q", color=alt.Color("kind:N", scale=kinds, legend=legend(alt, width))
     )
     whiskers = base.mark_rule(strokeWidth=2, color=COLOURS["tuned"][0]).encode(x=alt.X("low:Q"), x2="high:Q")
     dots = base.mark_point(size=80, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(x=x, description="tip:N")
     text = base.mark_text(align="right", dx=-9, fontSize=12, color=COLOURS["ink"][0]).encode(x="left:Q", text="shown:N")
-    return _svg(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
+    return drawn(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
 
 
 def loss(learnt: Training, width: int) -> str:
     """How the training loss fell."""
-    alt = _altair()
+    alt = altair_here()
     rows = [{"step": step.step, "loss": step.loss} for step in learnt.steps]
     line = alt.Chart(alt.Data(values=rows)).mark_line(color=COLOURS["tuned"][0], strokeWidth=2)
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False))
     y = alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False))
-    return _svg(line.encode(x=x, y=y), width, height=220)
+    return drawn(line.encode(x=x, y=y), width, height=220)
 
 
 def dev(learnt: Training, width: int) -> str:
     """What the dev part said after each epoch."""
-    alt = _altair()
+    alt = altair_here()
     rows = [
         {
             "epoch": epoch.epoch,
@@ -221,7 +221,7 @@ def dev(learnt: Training, width: int) -> str:
     line = base.mark_line(color=COLOURS["tuned"][0], strokeWidth=2)
     dots = base.mark_point(size=70, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(description="tip:N")
     text = base.mark_text(dy=-13, fontSize=12, color=COLOURS["ink"][0]).encode(text="shown:N")
-    return _svg(alt.layer(line, dots, text), width, height=220)
+    return drawn(alt.layer(line, dots, text), width, height=220)
 
 
 def spoken(measure: str) -> str:
@@ -329,7 +329,7 @@ def _floor(recall: float) -> float:
     return max(0.0, round(step * int((recall - step / 4) / step), 4))
 
 
-def _round_steps(values: Sequence[float]) -> list[float]:
+def round_steps(values: Sequence[float]) -> list[float]:
     """1, 2 and 5 times the powers of ten about `values`: where a log axis is marked."""
     tens = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     return [lead * 10.0**ten for ten in tens for lead in (1, 2, 5)]
@@ -343,21 +343,29 @@ def _scale(alt: Any, names: Sequence[str], values: Sequence[str]) -> Any:
     return alt.Scale(domain=list(names), range=list(values))
 
 
-def _by_series(alt: Any, names: Sequence[str]) -> Any:
+def by_series(alt: Any, names: Sequence[str]) -> Any:
+    """A colour a name, the same in every figure for the same place in `names`."""
     used = cycle(SERIES)
     return _scale(alt, names, [COLOURS["line" if name == "others" else next(used)][0] for name in names])
 
 
-def _shapes(alt: Any, names: Sequence[str]) -> Any:
+def by_shape(alt: Any, names: Sequence[str]) -> Any:
+    """A shape a name, so that colour is never the only difference."""
     return _scale(alt, names, [SHAPES[i % len(SHAPES)] for i in range(len(names))])
 
 
-def _legend(alt: Any, width: int) -> Any:
+def legend(alt: Any, width: int) -> Any:
+    """Above the drawing, in one column on a telephone."""
     columns = 4 if width > NARROW else 1
     return alt.Legend(title=None, orient="top", labelLimit=width // columns - 40, symbolSize=90, columns=columns)
 
 
-def _altair() -> Any:
+def altair_here() -> Any:
+    """Altair, with what draws its figures.
+
+    Raises:
+        MissingExtraError: one of the two is not installed.
+    """
     try:
         import altair
         import vl_convert  # noqa: F401  (asked for here so that both are named before any work)
@@ -366,7 +374,7 @@ def _altair() -> Any:
     return altair
 
 
-def _svg(chart: Any, width: int, height: int) -> str:
+def drawn(chart: Any, width: int, height: int) -> str:
     """The chart drawn `width` pixels wide, axis labels included, in the page's type and colours."""
     import vl_convert
 

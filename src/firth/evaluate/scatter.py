@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth.errors import ShapeError
-from firth.evaluate.figures import COLOURS, _altair, _by_series, _shapes, _svg
+from firth.evaluate.figures import COLOURS, altair_here, by_series, by_shape, drawn
 
 WIDTH, HEIGHT = 880, 620  # pixels
 ROOM = 0.08  # of the width, beside the outermost points, for their names
@@ -40,7 +40,7 @@ def scatter(points: ArrayLike, names: Sequence[str], groups: Sequence[str] = (),
             f"scatter: expected finite (n, 2) points with n names and n or no groups, got {at.shape}, {len(names)} "
             f"names and {len(groups)} groups"
         )
-    alt = _altair()
+    alt = altair_here()
     height = round(width * HEIGHT / WIDTH)
     low, high = _square(at, width / height)
     rows = [
@@ -53,13 +53,13 @@ def scatter(points: ArrayLike, names: Sequence[str], groups: Sequence[str] = (),
     shown = [*dict.fromkeys(groups)] or ["words"]
     legend = alt.Legend(title=None, orient="top", columns=6) if len(shown) > 1 else None
     dots = chart.mark_point(size=42, filled=True, opacity=1).encode(
-        color=alt.Color("group:N", scale=_by_series(alt, shown), legend=legend),
-        shape=alt.Shape("group:N", scale=_shapes(alt, shown), legend=legend),
+        color=alt.Color("group:N", scale=by_series(alt, shown), legend=legend),
+        shape=alt.Shape("group:N", scale=by_shape(alt, shown), legend=legend),
         description="name:N",
     )
     halo = chart.mark_text(dx=7, align="left", fontSize=12, stroke=COLOURS["paper"][0], strokeWidth=3)
     text = chart.mark_text(dx=7, align="left", fontSize=12, color=COLOURS["ink"][0])
-    return _svg(alt.layer(dots, halo.encode(text="name:N"), text.encode(text="name:N")), width, height)
+    return drawn(alt.layer(dots, halo.encode(text="name:N"), text.encode(text="name:N")), width, height)
 
 
 def standalone(svg: str, title: str) -> str:
@@ -84,7 +84,7 @@ def standalone(svg: str, title: str) -> str:
 
 def png(svg: str) -> bytes:
     """The drawing as a PNG, two pixels to each of the drawing's."""
-    _altair()
+    altair_here()
     import vl_convert
 
     drawn: bytes = vl_convert.svg_to_png(svg, scale=SHARPNESS)

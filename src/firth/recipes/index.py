@@ -1,4 +1,4 @@
-"""`firth index`: build an index from vectors, search it, look into it."""
+"""`firth index`: build an index from vectors, search it, look into it; tune, import and export are files beside."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 import typer
 
 from firth import kernels
-from firth.arrays import Neighbours, Vectors, as_vectors
+from firth.arrays import Neighbours
 from firth.cli import command
-from firth.errors import DataError, SettingsError
-from firth.index import HNSW
+from firth.errors import SettingsError
+from firth.index import HNSW, load
 from firth.progress import bar
-from firth.sentence.shards import MANIFEST, Shards
+from firth.recipes import index_files, index_tune
+from firth.recipes.vectors import read_vectors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ RECALLS = (0.9, 0.95, 0.99)  # whose price is shown
 class Build:
     """What an index is built of, and how."""
 
-    vectors: Annotated[Path, "Folder of firth encode, or a .npy of (n, d) numbers."]
+    vectors: Annotated[Path, "Folder of firth encode, or a .npy, .fvecs or .bvecs file."]
     out: Annotated[Path, "-o", "File for the index."]
     m: Annotated[int, "Links a vector; 8 to 64. More finds more and costs 8 bytes each."] = 16
     ef_construction: Annotated[int, "Candidates looked at while building; 100 to 500."] = 200
@@ -47,7 +48,7 @@ class Search:
     """A question to an index file."""
 
     index: Annotated[Path, "Index file."]
-    queries: Annotated[Path, "Folder of firth encode, or a .npy of (q, d) numbers."]
+    queries: Annotated[Path, "Folder of firth encode, or a .npy, .fvecs or .bvecs file."]
     k: Annotated[int, "-k", "Neighbours a query."] = 10
     recall: Annotated[float, "Share of the exact neighbours to aim for."] = 0.99
 
@@ -96,7 +97,7 @@ def build(settings: Build) -> About:
         DataError: no vectors there.
         ShapeError: not (n, d) finite numbers.
     """
-    vectors, keys = _vectors(settings.vectors)
+    vectors, keys = read_vectors(settings.vectors)
     start = time.perf_counter()
     with bar("indexing", shown=not settings.quiet) as progress:
         index = HNSW.build(
@@ -114,11 +115,14 @@ def build(settings: Build) -> About:
 
 
 def search(settings: Search) -> Answers:
-    """The neighbours of every query."""
-    index = HNSW.load(settings.index)
-    queries, _ = _vectors(settings.queries)
+    """The neighbours of every query; a small index without a curve, or a flat one, needs no recall."""
+    index = load(settings.index)
+    queries, _ = read_vectors(settings.queries)
     start = time.perf_counter()
-    near = index.search(queries, k=settings.k, recall=settings.recall)
+    if isinstance(index, HNSW) and index.curve is not None:
+        near = index.search(queries, k=settings.k, recall=settings.recall)
+    else:
+        near = index.search(queries, k=settings.k)
     seconds = time.perf_counter() - start
     return Answers([index.names(row[row >= 0]) for row in near.ids], near, seconds)
 
@@ -126,8 +130,10 @@ def search(settings: Search) -> Answers:
 def inspect(settings: Inspect) -> About:
     """Size and soundness, and the ef that each recall takes."""
     start = time.perf_counter()
-    index = HNSW.load(settings.index)
+    index = load(settings.index)
     opened = time.perf_counter() - start
+    if not isinstance(index, HNSW):
+        return About(settings.index, len(index), index.dims, index.bytes_per_vector, opened)
     beams = {f"{recall}": index.beam(settings.k, recall=recall) for recall in RECALLS} if index.curve else {}
     return About(settings.index, len(index), index.dims, index.bytes_per_vector, opened, index.unreachable, beams)
 
@@ -148,20 +154,16 @@ def show_answers(answers: Answers, console: Console) -> None:
         console.print("  ".join(f"{key} {score:.3f}" for key, score in zip(keys, scores, strict=False)), markup=False)
 
 
-def _vectors(path: Path) -> tuple[Vectors, list[Any] | None]:
-    """Vectors of a folder that firth encoded, with their ids; or of a .npy file."""
-    if (path / MANIFEST).is_file():
-        shards = Shards.load(path)
-        return shards.vectors, list(shards.ids)
-    if not path.is_file():
-        raise DataError(f"neither a folder with {MANIFEST} nor a .npy file", path=path)
-    try:
-        return as_vectors(np.load(path, mmap_mode="r", allow_pickle=False), name=str(path)), None
-    except (ValueError, EOFError) as error:
-        raise DataError(f"not a .npy of numbers: {error}", path=path) from error
-
-
 app = typer.Typer(no_args_is_help=True)
 app.command("build", help="Build an HNSW index from vectors.")(command(Build, build, show_about))
 app.command("search", help="Nearest neighbours of each query vector.")(command(Search, search, show_answers))
 app.command("inspect", help="Size, recall, speed and soundness of an index.")(command(Inspect, inspect, show_about))
+app.command("tune", help="Find m, ef_construction and ef for a wanted recall on these vectors.")(
+    command(index_tune.Settings, index_tune.tune, index_tune.show)
+)
+app.command("import", help="Take over an index of hnswlib or faiss, or bare vectors.")(
+    command(index_files.Import, index_files.take, index_files.show)
+)
+app.command("export", help="Write an index for hnswlib or faiss, or its vectors as .npy or .fvecs.")(
+    command(index_files.Export, index_files.give, index_files.show)
+)

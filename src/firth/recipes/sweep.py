@@ -107,7 +107,7 @@ def overlap(found: Neighbours, exact: Neighbours) -> float:
 def _scanned(vectors: Vectors, queries: Vectors, exact: Neighbours) -> Point:
     """Exact search over float32 rows of one width."""
     flat = Flat.build(vectors)
-    rate, found = _timed(partial(flat.search, queries, k=exact.k))
+    rate, found = timed(partial(flat.search, queries, k=exact.k))
     return Point(
         vectors.shape[1], "float32", "flat", {}, overlap(found, exact), rate * len(queries), flat.bytes_per_vector
     )
@@ -130,7 +130,7 @@ def _walked(
         memory = index.bytes_per_vector - (vectors.itemsize * d if codec else 0)
         before = -1.0
         for ef in (ef for ef in BEAMS if ef >= k):
-            rate, found = _timed(partial(index.search, queries, k=k, ef=ef))
+            rate, found = timed(partial(index.search, queries, k=k, ef=ef))
             reached = overlap(found, exact)
             settings = {"m": m, "ef_construction": EF_CONSTRUCTION, "ef": ef}
             yield Point(d, codec or "float32", "hnsw", settings, reached, rate * len(queries), memory)
@@ -139,7 +139,7 @@ def _walked(
             before = reached
 
 
-def _timed(search: Callable[[], Neighbours]) -> tuple[float, Neighbours]:
+def timed(search: Callable[[], Neighbours]) -> tuple[float, Neighbours]:
     """Searches a second of the whole batch on one thread, and what it found."""
     found = search()
     start, turns = time.perf_counter(), 0
