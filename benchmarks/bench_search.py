@@ -2,6 +2,7 @@
 
 Run:   make bench Q=search                      (100 k vectors and SciFact's 5,183, 10 min on 2 cores; --small 3 min)
        make bench Q="search --rows wiki200k"
+       make bench Q="search --small --peers"    (every peer of search_peers.py that is installed, 10 min)
 Last:  2026-11-23, 100,000 rows, 1,000 queries, 2 cores Zen 5
        queries of the rows' own kind, one thread, x hnswlib (range of 5 repeats)
        system            k=10 at 0.95        k=10 at 0.99        k=100 at 0.95       k=100 at 0.99
@@ -27,12 +28,14 @@ from typing import Any
 import numpy as np
 
 import measure
+import search_peers
 from firth.arrays import Ids, Vectors
 from firth.index import HNSW, Flat
 from vectors import vectors
 
 EF = (16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 300, 450, 700)
 LEVELS = (0.95, 0.99)
+ENOUGH = 0.995  # recall at which a contender's wider beams are no longer measured
 M, EF_CONSTRUCTION = 16, 200
 
 
@@ -58,7 +61,7 @@ class Contender:
         return known[0][1] if known and known[0][0] >= recall else float("nan")
 
 
-def built(rows: Vectors, threads: int) -> list[Contender]:
+def built(rows: Vectors, threads: int, *, peers: bool = False) -> list[Contender]:
     """The contenders, each over the same rows with the same m and ef_construction."""
     import faiss
     import hnswlib
@@ -102,6 +105,15 @@ def built(rows: Vectors, threads: int) -> list[Contender]:
         lambda index: lambda q, k, ef: _faiss(index, q, k, ef),
     )
     faiss.omp_set_num_threads(1)
+    for name in search_peers.PEERS if peers else ():
+        start = time.perf_counter()
+        made = search_peers.built(name, rows, threads)
+        seconds = time.perf_counter() - start
+        if isinstance(made, str):
+            print(f"left out: {name}: {made}", flush=True)
+        else:
+            contenders.append(Contender(name, seconds, made))
+            print(f"built {name} in {seconds:.1f} s", flush=True)
     return contenders
 
 
@@ -109,12 +121,13 @@ def run(contenders: list[Contender], queries: Vectors, truth: Ids, k: int, repea
     """Recall and queries a second of each beam; contenders take turns at each."""
     for contender in contenders:
         contender.points.clear()
+    left = list(contenders)
     for ef in (ef for ef in EF if ef >= k):
-        found = {c.name: _recall(c.search(queries, k, ef), truth[:, :k]) for c in contenders}
-        work = {c.name: partial(c.search, queries, k, ef) for c in contenders}
-        seconds = measure.interleaved(work, repeats=repeats)
-        for c in contenders:
+        found = {c.name: _recall(c.search(queries, k, ef), truth[:, :k]) for c in left}
+        seconds = measure.interleaved({c.name: partial(c.search, queries, k, ef) for c in left}, repeats=repeats)
+        for c in left:
             c.points[ef] = (found[c.name], [len(queries) / s for s in seconds[c.name]])
+        left = [c for c in left if found[c.name] < ENOUGH]
     rows = []
     for level in LEVELS:
         base = next(c for c in contenders if c.name == "hnswlib")
@@ -139,15 +152,18 @@ def main() -> None:
     flags = argparse.ArgumentParser()
     flags.add_argument("--rows", default="wiki100k")
     flags.add_argument("--small", action="store_true")
+    flags.add_argument("--peers", action="store_true", help="also those of search_peers.py that are installed")
     flags.add_argument("--repeats", type=int, default=5)
     flags.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the builds")
     settings = flags.parse_args()
     name = "wiki20k" if settings.small else settings.rows
     sets = {name: ("wiki_queries", "squad_queries"), "scifact_docs": ("scifact_queries",)}
+    if settings.peers:
+        del sets["scifact_docs"]
     result: dict[str, Any] = {"m": M, "ef_construction": EF_CONSTRUCTION, "answers": []}
     for over, kinds in sets.items():
         rows = vectors(over)
-        contenders = built(rows, settings.threads)
+        contenders = built(rows, settings.threads, peers=settings.peers)
         exact = Flat.build(rows)
         for asked in kinds:
             queries = vectors(asked)[: 500 if settings.small else 1000]
@@ -161,7 +177,10 @@ def main() -> None:
                     {"rows": over, "n": len(rows), "queries": asked, "k": k, "table": table, "points": points}
                 )
     result["environment"] = measure.environment("hnswlib", "faiss-cpu", "numpy")
-    measure.save("search_small" if settings.small else "search", result)
+    if settings.peers:
+        result["environment"]["versions"] |= search_peers.versions()
+    question = "search_peers" if settings.peers else "search"
+    measure.save(f"{question}_small" if settings.small else question, result)
 
 
 def _hnswlib(index: Any, queries: Vectors, k: int, ef: int) -> Ids:

@@ -1,0 +1,1 @@
+"""What ann-benchmarks needs to run firth; see module.py."""
