@@ -30,6 +30,7 @@ COMMANDS = {
     "serve": "A built folder, collections or a model over HTTP, with a page to look at.",
     "key": "A key for the server.",
     "eval": "Measure a model or a built folder on a test set.",
+    "probe": "Where a model fails, on your own documents.",
     "encode": "Turn documents into a folder of vectors.",
     "compress": "Measure every codec on your vectors, or write the codes of one.",
     "mine": "Find hard negatives for a domain's training pairs.",
@@ -45,6 +46,7 @@ GROUPS = {
     "index": "Build an index from vectors, search, tune, import and export it.",
     "words": "Train word vectors, grade them, ask them, draw them.",
     "pretrain": "Train ELMo or BERT from raw text.",
+    "testset": "Draft a test set of your own, take a reviewed one, find its faults.",
 }
 INTERRUPTED = 130
 AS_JSON = typer.Option("--json", help="Print the result as JSON on stdout; progress stays on stderr.")

@@ -69,7 +69,7 @@ def test_each_draft_is_of_another_document_and_asks_something_else(documents: li
 
 def test_drafts_are_spread_over_kinds_lengths_and_sources(documents: list[Doc]) -> None:
     drafts = draft(documents, 40)
-    assert {made.kind for made in drafts} == set(KINDS)
+    assert {made.kind for made in drafts} == set(KINDS) - {"heading"}
     counts = Counter(made.stratum for made in drafts)
     assert set(counts) == {"short part0", "short part1", "long part0", "long part1"}
     assert max(counts.values()) - min(counts.values()) <= 2
@@ -93,6 +93,16 @@ def test_each_kind_of_query_is_made_as_described(documents: list[Doc]) -> None:
     assert len(by_kind["keywords"].query.split()) == 5
     words = set(by_kind["keywords"].query.split())
     assert any(word[:4] in ("mark", "ward", "stud", "site", "tiss") for word in words)
+
+
+def test_a_chunk_below_headings_is_asked_for_by_the_two_innermost() -> None:
+    text = "install it with the package manager and start it once before you change its settings please"
+    asked = {
+        made.query
+        for seed in range(40)
+        for made in draft([Doc("a", text, "Manual > Setup guide > Linux servers")], 1, seed=seed)
+    }
+    assert "Linux servers Setup guide" in asked
 
 
 def test_documents_too_short_to_be_asked_for_are_refused() -> None:
@@ -143,6 +153,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_made_harmless_and_comes_back_who
         ("verdict,query,document\nkeep,x,a\nmaybe,y,a\n", "line 3: verdict 'maybe': expected one of keep, edit, drop"),
         ("verdict,query,document\nkeep,?!,a\n", "line 2: a kept query is empty"),
         ("verdict,query,document\nkeep,x,z\n", "line 2: document 'z' is not in the collection"),
+        ("verdict,query,document\nkeep,x, y,a\n", "line 2: 4 cells under 3 headings; put quotes around a comma"),
     ],
 )
 def test_an_unclear_review_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -150,6 +161,23 @@ def test_an_unclear_review_is_refused_by_line(tmp_path: Path, text: str, message
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_review(path, {"a": 1})
+
+
+def test_a_review_saved_in_another_encoding_is_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    path.write_bytes("verdict,query,document\nkeep,wer zahlt für wen,a\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"line 2: byte .* is not UTF-8; save the sheet as CSV in UTF-8"):
+        read_review(path, {"a": 1})
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_review_saved_with_another_delimiter_is_read(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "review.csv"
+    path.write_text(mark.join(["verdict", "query", "document", "stratum"]) + "\n" + mark.join("kxas") + "\n")
+    path.write_text(path.read_text().replace(f"k{mark}", f"keep{mark}"))
+    found = read_review(path, {"a": 1})
+    assert found.judgements == {"q1": {"a": 1.0}}
+    assert found.slices == {"q1": "s"}
 
 
 def test_faults_of_a_test_set_are_found() -> None:

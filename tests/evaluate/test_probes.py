@@ -14,7 +14,9 @@ import pytest
 from firth.arrays import Vectors, unit
 from firth.errors import DataError
 from firth.evaluate import perturb
-from firth.evaluate.probes import MARKS, Case, cases, probe
+from firth.evaluate.cases import Case, chunks
+from firth.evaluate.multilingual import LANGUAGES, latin, without_marks
+from firth.evaluate.probes import FARTHEST, MARKS, cases, probe
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,13 @@ def test_every_probe_gets_its_cases(documents: list[Doc]) -> None:
         assert case.query
 
 
+@pytest.mark.parametrize("name", MARKS)
+def test_the_cases_of_one_probe_do_not_change_with_the_others_asked_for(documents: list[Doc], name: str) -> None:
+    alone = cases(documents, n=4, only=[name])
+    assert alone == [case for case in cases(documents, n=4) if case.probe == name]
+    assert alone
+
+
 def test_the_same_seed_makes_the_same_cases(documents: list[Doc]) -> None:
     assert cases(documents, n=5, seed=1) == cases(documents, n=5, seed=1)
     assert cases(documents, n=5, seed=1) != cases(documents, n=5, seed=2)
@@ -160,3 +169,110 @@ def test_nothing_to_probe_with_is_an_error() -> None:
         cases([Doc("too short")])
     with pytest.raises(DataError, match="no cases to probe with"):
         probe(Words(), [])
+
+
+def test_chunks_save_what_a_short_reader_cuts_off(documents: list[Doc]) -> None:
+    made = cases(documents, n=20, only=["position"])
+    found = {each.slice: each for each in probe(Words(most=160), made)}
+    assert found["word 2,000"].right.value == 0
+    assert found["word 2,000, in chunks"].right.value >= 0.8
+
+
+def test_chunks_cover_a_text_and_overlap() -> None:
+    text = " ".join(map(str, range(400)))
+    parts = chunks(text, 150)
+    assert {word for part in parts for word in part.split()} == set(text.split())
+    assert all(len(part.split()) <= 150 for part in parts)
+    assert parts[1].startswith("100 ")
+    assert chunks("a b") == ["a b"]
+
+
+def test_an_encoder_that_knows_no_other_language_finds_answers_only_in_the_one_it_is_asked_in(
+    documents: list[Doc],
+) -> None:
+    """Words shares no word between languages, so that a question across them is a matter of luck."""
+    found = {each.slice: each for each in probe(Words(), cases(documents, n=10, only=["language"]))}
+    assert {name.removeprefix("asks in ") for name in found if name.startswith("asks in")} == set(
+        LANGUAGES.values()
+    ) - {"English"}
+    assert np.mean([each.right.value for name, each in found.items() if name.startswith("asks in")]) < 0.4
+    assert {"Russian in Latin letters", "Greek in Latin letters", "French without accents"} <= set(found)
+
+
+class Translated(Words):
+    """Knows which shipped question or answer a text is, in whatever language; prefers texts in the query's letters."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        from firth.evaluate.multilingual import _seeds
+
+        self.bias = bias
+        self.item = {text: i for i, item in enumerate(_seeds()) for pair in item.values() for text in pair}
+        self.tongue = {text: code for item in _seeds() for code, pair in item.items() for text in pair}
+
+    def encode(
+        self, texts: Sequence[str], *, kind: str | None = None, dims: int | None = None, progress: bool = False
+    ) -> Vectors:
+        rows = [
+            vector(f"item {self.item.get(text)}") + self.bias * vector(f"in {self.tongue.get(text)}") for text in texts
+        ]
+        return unit(np.array(rows, np.float32))
+
+
+def test_an_encoder_for_which_language_weighs_more_than_meaning_fails_the_mixed_corpus(documents: list[Doc]) -> None:
+    made = cases(documents, n=10, only=["language"])
+    fair = {each.slice: each.right.value for each in probe(Translated(0.0), made)}
+    biased = {each.slice: each.right.value for each in probe(Translated(3.0), made)}
+    assert fair["mixed corpus, German"] == fair["asks in German"] == fair["among German"] == 1
+    assert biased["asks in German"] == biased["among German"] == 1
+    assert biased["mixed corpus, German"] == 0
+
+
+def test_own_documents_are_probed_by_the_language_they_are_in(documents: list[Doc]) -> None:
+    russian = [Doc(f"Завод{i} в городе{i} открыл мастер{i} и его бригада{i} прошлым летом.") for i in range(9)]
+    made = cases(
+        [*documents, *russian], n=6, language=lambda text: "ru" if "Завод" in text else "en", only=["language"]
+    )
+    own = {case.slice: case for case in made if case.slice.startswith("own")}
+    assert set(own) == {"own documents, en", "own documents, ru", "own documents, ru, Latin letters"}
+    assert own["own documents, ru, Latin letters"].query.startswith("Zavod")
+    assert len(own["own documents, ru"].wrong) == 8
+
+
+def test_letters_are_written_in_latin_and_marks_left_out() -> None:
+    assert latin("Как дела, Ελένη?") == "Kak dela, Eleni?"
+    assert latin("Щука съел ёж") == "Shchuka sel yozh"
+    assert latin("Größe, 分析, naïve") == "Größe, 分析, naïve"
+    assert without_marks("Où est l'été à Köln?") == "Ou est l'ete a Koln?"
+
+
+def test_near_copies_are_told_apart_by_the_sentence_asked_for_alone(documents: list[Doc]) -> None:
+    made = cases(documents, n=15, only=["copy"])
+    for case in made:
+        if case.slice == "without the sentence":
+            assert len(case.wrong[0]) < len(case.right)
+    found = {each.slice: each.right.value for each in probe(Words(), made)}
+    assert found["without the sentence"] == found["with another sentence"] == 1
+    assert found["form letters"] > 0.8
+
+
+class Hubby(Words):
+    """Puts short texts in the middle of everything; gives no number for an empty one."""
+
+    def encode(
+        self, texts: Sequence[str], *, kind: str | None = None, dims: int | None = None, progress: bool = False
+    ) -> Vectors:
+        rows = super().encode(texts)
+        rows[[not text for text in texts]] = np.nan
+        return rows
+
+
+def test_empty_texts_must_not_win_and_a_vector_that_is_no_number_is_a_failure(documents: list[Doc]) -> None:
+    made = cases(documents, n=8, only=["short"])
+    found = {each.slice: each for each in probe(Words(), made)}
+    assert set(found) == {"empty texts", "five-word document", "one-word query"}
+    assert found["empty texts"].right.value == 1
+    assert found["one-word query"].right.value > 0.8
+    bad = {each.slice: each for each in probe(Hubby(), made)}["empty texts"]
+    assert bad.right.value == 0
+    assert bad.worst[0].margin == FARTHEST

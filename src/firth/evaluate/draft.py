@@ -4,10 +4,10 @@
     write_review   a CSV that opens in any spreadsheet; the person writes keep, edit or drop beside each
     read_review    what was kept, as queries and judgements; what is unclear is named by line
 
-Queries come from titles, from sentences cut down to a clause, from "X is …" turned into "what is X", and from the
-words that set a document apart. They are drafts: a query cropped from its answer is easier than a user's, and that is
-why a person looks at each. Sources: independent cropping, Izacard et al. 2022, arXiv:2112.09118; query extraction,
-Meng et al. 2022 (AugTriever), arXiv:2212.08841.
+Queries come from titles, from headings ("Guide > Install" asks for both), from sentences cut down to a clause, from
+"X is …" turned into "what is X", and from the words that set a document apart. They are drafts: a query cropped from
+its answer is easier than a user's, and that is why a person looks at each. Sources: independent cropping, Izacard et
+al. 2022, arXiv:2112.09118; query extraction, Meng et al. 2022 (AugTriever), arXiv:2212.08841.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from firth.evaluate.flips import snippet
 from firth.evaluate.overlap import normalised
 from firth.files import write_text
 
-KINDS = ("title", "question", "sentence", "keywords")
+KINDS = ("title", "heading", "question", "sentence", "keywords")
 VERDICTS = ("keep", "edit", "drop")
 COLUMNS = ("verdict", "query", "document", "kind", "stratum", "title", "passage")
+DELIMITERS = (",", ";", "\t")  # what spreadsheets save a CSV with, by country
+HEADINGS = " > "  # between the headings that stand above a chunk, outermost first
 FEWEST_WORDS = 8  # of a document; shorter ones say too little to be asked for
 CLAUSE = 14  # words of a sentence that are kept
 KEYWORDS = 5  # words of a keyword query
@@ -133,12 +135,14 @@ class Reviewed:
         queries: query id -> text.
         judgements: query id -> document id -> 1.
         dropped, waiting: drafts that were dropped, and that nobody has looked at yet.
+        slices: query id -> stratum of its first draft; empty where the file has no such column.
     """
 
     queries: dict[str, str]
     judgements: dict[str, dict[str, float]]
     dropped: int
     waiting: int
+    slices: dict[str, str]
 
 
 def read_review(path: Path | str, documents: Mapping[str, object]) -> Reviewed:
@@ -148,28 +152,31 @@ def read_review(path: Path | str, documents: Mapping[str, object]) -> Reviewed:
         documents: by id; every kept draft must name one.
 
     Raises:
-        DataError: columns are missing, a verdict is none of keep, edit, drop or empty, a kept query is empty, a
-            document is not there; names the line.
+        DataError: the file is not UTF-8, columns are missing, a line has more cells than the head, a verdict is none of
+            keep, edit, drop or empty, a kept query is empty, a document is not there; names the line.
     """
     path = Path(path)
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    missing = [name for name in ("verdict", "query", "document") if name not in (rows.fieldnames or ())]
-    if missing:
-        raise DataError(f"no column {', '.join(missing)}; expected {', '.join(COLUMNS)}", path=path, line=1)
+    rows = _rows(path)
     answers: dict[str, dict[str, float]] = defaultdict(dict)
     texts: dict[str, str] = {}
+    slices: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for row in rows:
+        if None in row:
+            told = f"{len(row) - 1 + len(row[None])} cells under {len(row) - 1} headings; put quotes around a comma"
+            raise DataError(told, path=path, line=rows.line_num)
         verdict = (row["verdict"] or "").strip().casefold()
         counts[verdict] += 1
         if verdict in ("keep", "edit"):
             query, document = (row["query"] or "").strip(), _unguarded(row["document"] or "")
-            if not normalised(query):
+            key = normalised(query)
+            if not key:
                 raise DataError("a kept query is empty; write one, or drop it", path=path, line=rows.line_num)
             if document not in documents:
                 raise DataError(f"document {document!r} is not in the collection", path=path, line=rows.line_num)
-            texts.setdefault(normalised(query), _unguarded(query))
-            answers[normalised(query)][document] = 1.0
+            texts.setdefault(key, _unguarded(query))
+            slices.setdefault(key, _unguarded(row.get("stratum") or ""))
+            answers[key][document] = 1.0
         elif verdict not in ("", "drop"):
             told = f"verdict {row['verdict']!r}: expected one of {', '.join(VERDICTS)}, or nothing"
             raise DataError(told, path=path, line=rows.line_num)
@@ -179,7 +186,25 @@ def read_review(path: Path | str, documents: Mapping[str, object]) -> Reviewed:
         judgements={names[key]: dict(found) for key, found in answers.items()},
         dropped=counts["drop"],
         waiting=counts[""],
+        slices={names[key]: part for key, part in slices.items() if part},
     )
+
+
+def _rows(path: Path) -> csv.DictReader[str]:
+    """The lines of a review file under their headings, whichever delimiter the spreadsheet saved it with."""
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        told = f"byte {error.start} is not UTF-8; save the sheet as CSV in UTF-8"
+        raise DataError(told, path=path, line=line) from error
+    head = text.partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count))
+    missing = [name for name in ("verdict", "query", "document") if name not in (rows.fieldnames or ())]
+    if missing:
+        raise DataError(f"no column {', '.join(missing)}; expected {', '.join(COLUMNS)}", path=path, line=1)
+    return rows
 
 
 def _reservoirs(
@@ -222,7 +247,10 @@ def _queries(document: Drafted, common: Counter[str]) -> dict[str, str]:
     made: dict[str, str] = {}
     sentences = [" ".join(part.split()) for part in _SENTENCE.split(document.text) if len(part.split()) >= 6]
     title = " ".join(document.title.split())
-    if 3 <= len(title.split()) <= 24:
+    if HEADINGS in title:
+        # The two innermost: the outer ones say which book it is, not what is asked.
+        made["heading"] = " ".join(reversed(title.split(HEADINGS)[-2:]))
+    elif 3 <= len(title.split()) <= 24:
         made["title"] = title
     subject = next((match for match in map(_IS.match, sentences) if match), None)
     if subject:

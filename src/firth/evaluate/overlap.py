@@ -138,8 +138,21 @@ def normalised(text: str) -> str:
 
 def similarity(first: str, second: str, words: int = 3) -> float:
     """Jaccard similarity of the two texts' sets of word n-grams: shared / in either. Two empty texts have 0."""
-    a, b = set(_grams(first, words).tolist()), set(_grams(second, words).tolist())
+    a, b = set(grams(first, words).tolist()), set(grams(second, words).tolist())
     return len(a & b) / len(a | b) if a or b else 0.0
+
+
+def grams(text: str, words: int) -> Hashes:
+    """(g,) uint64 hashes of the n-grams of a text's words; a text shorter than one n-gram is one n-gram."""
+    each = np.array([zlib.crc32(word.encode()) for word in _words(text)], np.uint64)
+    if len(each) == 0:
+        return each
+    n = min(words, len(each))
+    mixed = np.zeros(len(each) - n + 1, np.uint64)
+    for i in range(n):
+        mixed = (mixed ^ each[i : len(each) - n + 1 + i]) * _MIX
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 def _near_pairs(first: Mapping[str, str], second: Mapping[str, str], settings: Near) -> Iterator[Shared]:
@@ -164,26 +177,13 @@ def _bands(texts: Mapping[str, str], settings: Near) -> Iterator[tuple[str, tupl
     factors = rng.integers(1, 2**63, settings.hashes, np.uint64) * np.uint64(2) + np.uint64(1)
     shifts = rng.integers(0, 2**63, settings.hashes, np.uint64)
     for id_, text in texts.items():
-        grams = _grams(text, settings.words)
-        if len(grams):
-            mixed = grams[:, None] * factors + shifts
+        hashes = grams(text, settings.words)
+        if len(hashes):
+            mixed = hashes[:, None] * factors + shifts
             signature = (mixed ^ (mixed >> np.uint64(31))).min(axis=0)
             for band in range(settings.hashes // settings.rows):
                 part = signature[band * settings.rows : (band + 1) * settings.rows]
                 yield id_, (band, part.tobytes())
-
-
-def _grams(text: str, words: int) -> Hashes:
-    """(g,) hashes of the n-grams of a text's words; a text shorter than one n-gram is one n-gram."""
-    each = np.array([zlib.crc32(word.encode()) for word in _words(text)], np.uint64)
-    if len(each) == 0:
-        return each
-    n = min(words, len(each))
-    grams = np.zeros(len(each) - n + 1, np.uint64)
-    for i in range(n):
-        grams = (grams ^ each[i : len(each) - n + 1 + i]) * _MIX
-        grams ^= grams >> np.uint64(29)
-    return grams
 
 
 def _words(text: str) -> list[str]:

@@ -4,75 +4,40 @@
                the one that says what the query says win?
     writing    a query with typing errors, in capitals, without punctuation: does it still find its passage among 31?
     position   a sentence that starts at word 50, 500, 2,000, 8,000 of a long text: is that text nearer than the same
-               without the sentence, or was the sentence cut off?
+               without the sentence, or was the sentence cut off? Do chunks save it?
     role       who did what to whom, from shipped sentences
+    language   the same question in nine languages, mixed corpora, other letters, one's own documents by language
+    copy       of two near copies, does the one that holds the answer win?
+    short      empty and very short texts must not win, one-word queries and five-word documents must be found
 
-Chance is one half for fact, position and role. Known results: bi-encoders hardly tell negations (Weller et al. 2024,
-NevIR, arXiv:2305.07614) and numbers (arXiv:2509.05691), and find late answers worse (arXiv:2505.13950).
+Chance is one half for fact, position, role, and the first two slices of copy. Known results: bi-encoders hardly tell
+negations (Weller et al. 2024, NevIR, arXiv:2305.07614) and numbers (arXiv:2509.05691), and find late answers worse
+(arXiv:2505.13950).
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from firth.arrays import Encoder
+from firth.arrays import Encoder, Vectors
 from firth.errors import DataError
-from firth.evaluate.perturb import CHANGES, around, mistyped, name_among, names_in, unpunctuated
+from firth.evaluate.cases import Case, Passage, chunks, copies, facts, positions, roles, sample, short, writing
+from firth.evaluate.multilingual import across_languages, by_language
 from firth.evaluate.statistics import Interval, bootstrap
+from firth.progress import Progress, silent
 
-MARKS = {"fact": 0.9, "writing": 0.9, "position": 0.9, "role": 0.75}  # share of cases that must be right
+# Share of cases that must be right.
+MARKS = {
+    "fact": 0.9, "writing": 0.9, "position": 0.9, "role": 0.75, "language": 0.9, "copy": 0.9, "short": 0.9,
+}  # fmt: skip
 CASES = 100  # of each slice; an interval is then about a fifth wide at worst
-POSITIONS = (50, 500, 2_000, 8_000)  # words before the sentence
-RIVALS = 30  # other passages that a badly written query must not prefer
-PASSAGE = 150  # words of a passage; short enough for every model to read whole
 WORST = 5  # examples kept of each slice
-_POOL = 2_000  # passages held to make cases from
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
-
-_ROLES = (
-    ("the bank", "sued", "the insurer"), ("the nurse", "called", "the doctor"), ("the dog", "bit", "the man"),
-    ("the tenant", "paid", "the landlord"), ("the server", "queries", "the client"), ("Anna", "taught", "Peter"),
-    ("the virus", "attacks", "the bacterium"), ("the buyer", "cheated", "the seller"), ("France", "beat", "Spain"),
-    ("the parser", "feeds", "the compiler"), ("the cat", "chased", "the mouse"), ("the union", "blamed", "the firm"),
-    ("the drug", "inhibits", "the enzyme"), ("the court", "overruled", "the ministry"), ("Rome", "conquered", "Greece"),
-    ("the manager", "fired", "the engineer"), ("the earth", "attracts", "the moon"), ("Tom", "forgave", "Ben"),
-    ("the guest", "thanked", "the host"), ("the hawk", "hunts", "the owl"),
-)  # fmt: skip
-_ROLE_FORMS = (
-    "who {verb} {second}? {first} did",
-    "{second} was the one that {first} {verb}",
-    "it was {first} that {verb} {second}",
-)
-
-
-class Passage(Protocol):
-    """A document to make probes from."""
-
-    @property
-    def text(self) -> str:
-        """What it says."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A query, the text that answers it, and texts that do not.
-
-    Attributes:
-        probe: one of MARKS.
-        slice: what sets these cases apart within the probe, for instance "number" or "word 2,000".
-    """
-
-    probe: str
-    slice: str
-    query: str
-    right: str
-    wrong: tuple[str, ...]
+FARTHEST = 2.0  # the largest margin that two cosines can have; given to a text whose vector is not a number
+_AT_ONCE = 1_024  # texts encoded between two signs of progress
 
 
 @dataclass(frozen=True)
@@ -100,23 +65,54 @@ class Probed:
         return self.right.value >= self.mark
 
 
-def cases(documents: Iterable[Passage], *, n: int = CASES, seed: int = 0) -> list[Case]:
+def cases(
+    documents: Iterable[Passage],
+    *,
+    n: int = CASES,
+    seed: int = 0,
+    language: Callable[[str], str] | None = None,
+    only: Sequence[str] = tuple(MARKS),
+) -> list[Case]:
     """Make up to n cases of each slice from documents, read once; a slice without material has fewer, or none.
+
+    Args:
+        language: names the language of a text (`language.teller()`); None leaves out the slices of one's own documents
+            by language.
+        only: the probes wanted; cases of one do not change with the others asked for.
 
     Raises:
         DataError: no document has a sentence of six words or more.
     """
-    rng = np.random.default_rng(seed)
-    passages = _sample(documents, rng)
+    passages = sample(documents, np.random.default_rng(seed))
     if not passages:
         raise DataError("no document has a sentence of six words or more to make probes from")
-    return [*_facts(passages, n, rng), *_writing(passages, n, rng), *_positions(passages, n, rng), *_roles(n)]
+    made: list[Case] = []
+    for place, name in enumerate(MARKS):
+        if name not in only:
+            continue
+        rng = np.random.default_rng([seed, place])
+        if name in _FAMILIES:
+            made += _FAMILIES[name](passages, n, rng)
+        elif name == "role":
+            made += roles(n)
+        else:
+            made += across_languages(n)
+            made += by_language(passages, n, rng, language) if language else ()
+    return made
 
 
-def probe(encoder: Encoder, made: Sequence[Case], *, marks: Mapping[str, float] = MARKS, seed: int = 0) -> list[Probed]:
+def probe(
+    encoder: Encoder,
+    made: Sequence[Case],
+    *,
+    marks: Mapping[str, float] = MARKS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[Probed]:
     """Encode the cases and count, slice by slice, where the right text is nearer than every wrong one.
 
-    A tie is a failure: two texts that the encoder cannot tell apart are not told apart.
+    A tie is a failure: two texts that the encoder cannot tell apart are not told apart. So is a vector that is not a
+    number.
 
     Args:
         marks: probe -> share that must be right.
@@ -124,16 +120,24 @@ def probe(encoder: Encoder, made: Sequence[Case], *, marks: Mapping[str, float] 
     """
     if not made:
         raise DataError("no cases to probe with; make them from documents with `cases`")
-    texts = list(dict.fromkeys(text for case in made for text in (case.right, *case.wrong)))
+    pieces = {text: chunks(text) for case in made if case.chunked for text in (case.right, *case.wrong)}
+    whole = (text for case in made if not case.chunked for text in (case.right, *case.wrong))
+    texts = list(dict.fromkeys([*whole, *(part for parts in pieces.values() for part in parts)]))
     row_of = {text: row for row, text in enumerate(texts)}
-    documents = encoder.encode(texts, kind="document")
+    documents = _encoded(encoder, texts, progress)
     queries = encoder.encode([case.query for case in made], kind="query")
+
+    def nearness(query: Vectors, text: str, chunked: bool) -> float:
+        rows = [row_of[part] for part in (pieces[text] if chunked else [text])]
+        return float((documents[rows] @ query).max())
+
     found: dict[tuple[str, str], list[Failure]] = defaultdict(list)
     for query, case in zip(queries, made, strict=True):
-        wrong = documents[[row_of[text] for text in case.wrong]] @ query
+        wrong = [nearness(query, text, case.chunked) for text in case.wrong]
         best = int(np.argmax(wrong))
-        margin = float(wrong[best] - documents[row_of[case.right]] @ query)
-        found[case.probe, case.slice].append(Failure(case, case.wrong[best], margin))
+        margin = wrong[best] - nearness(query, case.right, case.chunked)
+        told = Failure(case, case.wrong[best], margin if np.isfinite(margin) else FARTHEST)
+        found[case.probe, case.slice].append(told)
     return [
         Probed(
             probe=name,
@@ -146,80 +150,16 @@ def probe(encoder: Encoder, made: Sequence[Case], *, marks: Mapping[str, float] 
     ]
 
 
-def _sample(documents: Iterable[Passage], rng: np.random.Generator) -> list[str]:
-    """Up to _POOL passages, each of whole sentences and at most PASSAGE words, one a document."""
-    held: list[str] = []
-    seen = 0
-    for document in documents:
-        sentences = [" ".join(part.split()) for part in _SENTENCE.split(document.text)]
-        sentences = [sentence for sentence in sentences if len(sentence.split()) >= 6]
-        words = 0
-        passage: list[str] = []
-        for sentence in sentences[int(rng.integers(0, max(1, len(sentences) // 2))) :]:
-            words += len(sentence.split())
-            if words > PASSAGE and passage:
-                break
-            passage.append(sentence)
-        if not passage:
-            continue
-        seen += 1
-        place = int(rng.integers(0, seen))
-        if len(held) < _POOL:
-            held.append(" ".join(passage))
-        elif place < _POOL:
-            held[place] = " ".join(passage)
-    return held
+_FAMILIES = {"fact": facts, "writing": writing, "position": positions, "copy": copies, "short": short}
 
 
-def _facts(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iterable[Case]:
-    names = sorted({name for passage in passages for name in names_in(passage)})
-    for kind, change in {**CHANGES, "name": name_among(names)}.items():
-        made = 0
-        for i in rng.permutation(len(passages)).tolist():
-            changed = change(passages[i], rng) if made < n else None
-            if changed is not None and changed.text != passages[i]:
-                made += 1
-                query = around(passages[i], changed.start, changed.end)
-                yield Case("fact", kind, query, passages[i], (changed.text,))
-
-
-def _writing(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iterable[Case]:
-    if len(passages) < 2:
-        return
-    for i in rng.permutation(len(passages))[:n].tolist():
-        sentence = max(_SENTENCE.split(passages[i]), key=len)
-        query = " ".join(sentence.split()[:12])
-        rivals = [passages[j] for j in rng.permutation(len(passages))[: RIVALS + 1].tolist() if j != i][:RIVALS]
-        forms = {
-            "as it is": query,
-            "one error": mistyped(query, rng, 1),
-            "three errors": mistyped(query, rng, 3),
-            "capitals": query.upper(),
-            "no punctuation": unpunctuated(query),
-            "three words": " ".join(sorted(query.split(), key=len, reverse=True)[:3]),
-        }
-        for name, form in forms.items():
-            yield Case("writing", name, form, passages[i], tuple(rivals))
-
-
-def _positions(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iterable[Case]:
-    if len(passages) < 2:
-        return
-    tries = max(1, n // 4)  # long texts are dear to encode
-    for position in POSITIONS:
-        for i in rng.permutation(len(passages))[:tries].tolist():
-            sentence = max(_SENTENCE.split(passages[i]), key=len)
-            filler: list[str] = []
-            while len(filler) < position + 20:
-                filler += passages[int(rng.choice([j for j in range(len(passages)) if j != i]))].split()
-            before, after = " ".join(filler[:position]), " ".join(filler[position : position + 20])
-            query = " ".join(sentence.split()[:12])
-            yield Case("position", f"word {position:,}", query, f"{before} {sentence} {after}", (f"{before} {after}",))
-
-
-def _roles(n: int) -> Iterable[Case]:
-    for form in _ROLE_FORMS:
-        for first, verb, second in _ROLES[: max(1, n // len(_ROLE_FORMS))]:
-            right = form.format(first=first, verb=verb, second=second)
-            wrong = form.format(first=second, verb=verb, second=first)
-            yield Case("role", "who did what", f"{first} {verb} {second}", right, (wrong,))
+def _encoded(encoder: Encoder, texts: Sequence[str], progress: Progress) -> Vectors:
+    """(n, d) of the texts, by length so that a batch holds like texts."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    rows: list[Vectors] = []
+    for start in range(0, len(order), _AT_ONCE):
+        rows.append(encoder.encode([texts[i] for i in order[start : start + _AT_ONCE]], kind="document"))
+        progress(min(start + _AT_ONCE, len(order)), len(order), "texts")
+    placed = np.empty((len(texts), rows[0].shape[1]), np.float32)
+    placed[order] = np.concatenate(rows)
+    return placed

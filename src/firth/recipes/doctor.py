@@ -28,6 +28,8 @@ OPTIONAL = (
     ("pypdfium2", "pypdfium2", "documents", ".pdf documents"),
     ("docx", "python-docx", "documents", ".docx documents"),
     ("selectolax", "selectolax", "documents", ".html documents"),
+    ("sklearn", "scikit-learn", "tasks", "classification and clustering in firth eval --suite"),
+    ("py3langid", "py3langid", "languages", "telling languages apart in test sets and probes"),
     ("zstandard", "zstandard", "zstd", ".zst text"),
 )
 
