@@ -8,7 +8,22 @@ import numpy as np
 import pytest
 
 from firth.evaluate.page import page
-from firth.evaluate.records import BuildReport, Epoch, Flip, Point, Shown, Stage, Step, Training, Truncation
+from firth.evaluate.records import (
+    Atlas,
+    BuildReport,
+    Dot,
+    Epoch,
+    Flip,
+    Histogram,
+    Point,
+    Shown,
+    Slice,
+    Stage,
+    Step,
+    Training,
+    Truncation,
+    Width,
+)
 from firth.evaluate.statistics import Interval, Paired
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)> & "quoted" \'too\''
@@ -68,6 +83,59 @@ def stages() -> tuple[Stage, ...]:
     return tuple(made)
 
 
+def parts() -> tuple[Slice, ...]:
+    """Slices of three kinds, one of which tuning made worse."""
+    made = []
+    for i, (kind, name, n) in enumerate([
+        ("query length", "1 to 5", 41), ("query length", "6 to 12", 188),
+        ("query length", "over 12", 71), ("words shared", "0 to 1/3", 62), ("words shared", "2/3 to 1", 97),
+        ("language", "en", 290), ("language", "de " + HOSTILE, 10),
+    ]):  # fmt: skip
+        wide = 0.35 / n**0.5
+        base = {m: Interval(v - 0.06 * i / 2, v - 0.06 * i / 2 - wide, min(1.0, v - 0.06 * i / 2 + wide), n)
+                for m, v in BASE.items()}  # fmt: skip
+        gain = -0.05 if i == 3 else 0.05
+        tuned = {m: Interval(v.value + gain, v.low + gain, min(1.0, v.high + gain), n) for m, v in base.items()}
+        paired = {m: Paired(gain, 0.004 * (i + 1), gain - wide, gain + wide, n, wide) for m in BASE}
+        made.append(Slice(kind, name, base, tuned, paired))
+    return tuple(made)
+
+
+def spreads() -> tuple[Histogram, ...]:
+    """Answers, hard negatives and random documents under two models."""
+    rng = np.random.default_rng(1)
+    made = []
+    for model, gap in (("all-MiniLM-L6-v2", 0.1), ("tuned on scifact", 0.2)):
+        for kind, mean, n in (("answer", 0.45 + gap, 339), ("hard", 0.5, 1500), ("random", 0.05, 6000)):
+            values = np.clip(rng.normal(mean, 0.1, n), -0.2, 1)
+            counts = np.histogram(values, 50, (-0.2, 1.0))[0].tolist()
+            made.append(Histogram(model, kind, -0.2, 1.0, counts, float(values.mean())))
+    return tuple(made)
+
+
+def shortened() -> tuple[Width, ...]:
+    """The score of both models with fewer dimensions."""
+    return tuple(
+        Width(model, dims, interval(top * (1 - fall * (16 / dims) ** 0.9)))
+        for model, top, fall in (("all-MiniLM-L6-v2", 0.65, 0.9), ("tuned on scifact", 0.694, 0.5))
+        for dims in (16, 32, 64, 96, 128, 192, 256, 384)
+    )
+
+
+def moved() -> Atlas:
+    """Six groups of documents, of which one moved."""
+    rng = np.random.default_rng(2)
+    dots = []
+    for i in range(400):
+        centre = np.array([np.cos(i % 6), np.sin(i % 6)])
+        before = centre + rng.normal(scale=0.2, size=2)
+        shift = rng.normal(scale=0.03, size=2) + (0.6 if i % 6 == 2 else 0)
+        after = before + shift
+        dots.append(Dot(f"d{i}", (before[0], before[1]), (after[0], after[1]), float(shift @ shift), 0.7,
+                        HOSTILE if i == 2 else f"Title of document {i}"))  # fmt: skip
+    return Atlas(dots, 0.31, 10)
+
+
 @pytest.fixture(scope="session")
 def report() -> BuildReport:
     points = sweep()
@@ -95,6 +163,10 @@ def report() -> BuildReport:
             epochs=(Epoch(0, 0, 0.641), Epoch(1, 25, 0.679), Epoch(2, 50, 0.691), Epoch(3, 75, 0.688)),
             best=2,
         ),
+        slices=parts(),
+        similarities=spreads(),
+        widths=shortened(),
+        atlas=moved(),
         mining={"queries": 809, "candidates": 40_450, "too near the positive": 1_204, "negatives kept": 5_663},
         truncation={"documents": Truncation(5183, 1432, 71_204), "queries": Truncation(300, 0, 0)},
         data={"folder": "examples/data/scifact", "documents": 5183, "train queries": 809, "test queries": 300},
@@ -118,4 +190,16 @@ def html(report: BuildReport) -> str:
 @pytest.fixture(scope="session")
 def untuned(report: BuildReport) -> BuildReport:
     """What a folder without pairs gives: one model, no comparison."""
-    return replace(report, tuned=None, paired=None, flips=(), training=None, mining={})
+    mine = report.base_model
+    return replace(
+        report,
+        tuned=None,
+        paired=None,
+        flips=(),
+        training=None,
+        mining={},
+        atlas=None,
+        slices=tuple(replace(part, tuned=None, paired=None) for part in report.slices),
+        similarities=tuple(each for each in report.similarities if each.model == mine),
+        widths=tuple(each for each in report.widths if each.model == mine),
+    )

@@ -52,7 +52,7 @@ def test_nothing_is_wider_than_the_screen(browser: Any, address: str, width: int
     tab.goto(address)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     shown = tab.evaluate("[...document.querySelectorAll('svg')].filter(s => s.getClientRects().length).length")
-    assert shown == 6
+    assert shown == 12
     tab.close()
 
 

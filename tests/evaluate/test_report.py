@@ -17,7 +17,7 @@ import pytest
 from firth.errors import StorageError
 from firth.evaluate import figures
 from firth.evaluate import report as writer
-from firth.evaluate.figures import COLOURS
+from firth.evaluate.ink import COLOURS
 from firth.evaluate.page import page
 from firth.evaluate.records import BuildReport, as_json
 from firth.evaluate.statistics import Interval
@@ -68,7 +68,7 @@ def altair() -> None:
 
 
 def test_the_keys_of_the_json_stay(report: BuildReport, bare: None, tmp_path: Path) -> None:
-    data, _ = writer.write(report, tmp_path)
+    data, *_ = writer.write(report, tmp_path)
     tree = json.loads(data.read_text())
     assert tree["base"]["ndcg@10"].keys() == {"value", "low", "high", "n"}
     assert tree["tuned"].keys() == tree["base"].keys()
@@ -98,7 +98,7 @@ def test_the_page_holds_every_number_of_the_table(report: BuildReport, bare: Non
 def test_the_page_is_one_sound_document(html: str) -> None:
     tree = Tree(html)
     assert tree.open == []
-    assert tree.tags.count("svg") == 12
+    assert tree.tags.count("svg") == 24
     assert len(html.encode()) < MOST_BYTES
 
 
@@ -196,7 +196,8 @@ def test_an_untuned_model_is_drawn_alone(untuned: BuildReport) -> None:
 @pytest.mark.usefixtures("altair")
 def test_a_domain_without_judgements_still_has_its_index_drawn(untuned: BuildReport) -> None:
     points = [replace(point, score=None, recall=point.recall / 2) for point in untuned.points]
-    tree = Tree(page(replace(untuned, base={}, points=points, chosen=points[0], target_recall=0.999, stages=())))
+    bare = replace(untuned, base={}, stages=(), slices=(), similarities=(), widths=())
+    tree = Tree(page(replace(bare, points=points, chosen=points[0], target_recall=0.999)))
     assert tree.tags.count("svg") == 2
     assert "How good is it?" not in tree.text
     assert "misses the 0.999" in tree.text
@@ -227,7 +228,7 @@ def test_a_number_that_is_none_leaves_the_old_report_untouched(report: BuildRepo
     with pytest.raises(ValueError, match="JSON compliant"):
         writer.write(replace(report, timings={"tune": math.nan}), tmp_path)
     assert ((tmp_path / "report.json").read_bytes(), (tmp_path / "report.html").read_bytes()) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(report: BuildReport, bare: None, tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ def test_the_table_has_the_reports_numbers(report: BuildReport) -> None:
     lines = markdown(report).splitlines()
     row = next(line for line in lines if line.startswith("| nDCG@10"))
     assert row == "| nDCG@10 | 0.6500 (0.605 to 0.694) | 0.6940 (0.649 to 0.738) | +0.044 | 0.0010 |"
-    assert all(line.count(" | ") == row.count(" | ") for line in lines if line.startswith("|"))
+    table = [line for line in lines[: lines.index("", lines.index(row))] if line.startswith("|")]
+    assert all(line.count(" | ") == row.count(" | ") for line in table)
+    assert "Where the recall went (recall@10): exact float32 1.000 → 256 dimensions 0.962 →" in markdown(report)
+    weakest = [line for line in lines if "words shared: 0 to 1/3" in line]
+    assert weakest == ["| words shared: 0 to 1/3 | 0.5100 (0.466 to 0.554) | 62 |"]
     assert "7,277 queries/s, 392 bytes a vector" in markdown(report)
 
 

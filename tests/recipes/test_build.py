@@ -43,6 +43,34 @@ def test_the_report_holds_the_keys_that_stay(result: build.Result) -> None:
     assert report["environment"]["cpu_level"]
 
 
+def test_the_report_explains_its_scores(result: build.Result) -> None:
+    report = json.loads((result.out / "report.json").read_text())
+    names = [stage["name"] for stage in report["stages"]]
+    assert names[0] == "exact, 32 dimensions"
+    assert names[-1].startswith("collection: ")
+    assert report["stages"][0]["recall"]["value"] == 1
+    assert report["stages"][-1]["recall"]["value"] >= build.RECALL
+    assert {each["kind"] for each in report["similarities"]} == {"answer", "hard", "random"}
+    assert [each["dims"] for each in report["widths"]][:2] == [16, 32]
+    assert report["widths"][1]["score"]["value"] == pytest.approx(report["base"]["ndcg@10"]["value"])
+    assert {each["kind"] for each in report["slices"]} <= {"query length", "answer length", "words shared", "language"}
+    assert bool(report["atlas"]) == bool(report["tuned"])
+    assert (result.out / "report.md").read_text().startswith("### ")
+
+
+def test_test_queries_that_are_asked_in_training_too_are_told_with_the_scores_of_the_others(
+    domain: Write, model: Path, tmp_path: Path
+) -> None:
+    data = domain()
+    rows = [json.loads(line) for line in (data / "queries.jsonl").read_text().splitlines()]
+    rows[100]["text"] = rows[0]["text"] = "oaka near oakb and some new oakc"
+    rows[0]["text"] += " moona"
+    (data / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = build.run(settings(data, tmp_path / "out", model, epochs=0)).report
+    (note,) = [note for note in report.notes if "asked in training too" in note]
+    assert note.startswith("1 of 40 test queries are nearly asked in training too (1 near); ndcg@10 on the 39 others")
+
+
 def test_the_chosen_index_keeps_the_recall_that_was_asked_for(result: build.Result) -> None:
     assert result.report.chosen is not None
     assert result.report.chosen.recall >= build.RECALL
@@ -66,7 +94,7 @@ def test_a_built_folder_works_where_it_is_moved_to_without_its_data_and_its_stag
 def test_no_path_of_this_machine_is_in_what_was_built(result: build.Result) -> None:
     place = str(result.out.parent).encode()
     for path in result.out.rglob("*"):
-        inside = path.is_file() and ".build" not in path.parts and path.suffix not in (".html", ".json")
+        inside = path.is_file() and ".build" not in path.parts and path.suffix not in (".html", ".json", ".md")
         assert not inside or place not in path.read_bytes(), path
 
 

@@ -1,53 +1,40 @@
 """The report's figures as SVG: small, still, themed by style sheet, readable without a network or a script.
 
-Altair describes a figure and vl-convert draws it here and now, so that the page carries a drawing of a few kilobytes
-and not a plotting library. Every colour is one of `COLOURS`; the page's style sheet repaints them for a dark screen.
-Each point says what it is when the mouse rests on it, and to a screen reader.
+Quality, speed and cost of a build, and its training; `drawings` has what explains them, `ink` how all are drawn.
 """
 
 from __future__ import annotations
 
-import html
-import math
-import re
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
-from firth.errors import MissingExtraError
+from firth.evaluate.ink import (
+    COLOURS,
+    NARROW,
+    SERIES,
+    altair,
+    by_series,
+    floor,
+    legend,
+    round_steps,
+    scale,
+    shapes,
+    svg,
+    ticks,
+)  # fmt: skip
 from firth.evaluate.records import BuildReport, Point, Training
 
 _SPOKEN = {
     "ndcg": "nDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "map": "MAP", "hit": "Hit rate",
 }  # fmt: skip
 
-# name -> light, dark. The series are those of Okabe & Ito 2008, told apart by every common colour vision; each also
-# has a shape of its own. Light values are unique: the style sheet finds a colour by its value.
-COLOURS = {
-    "ink": ("#1c2127", "#e6e9ee"),
-    "muted": ("#5b6470", "#9aa4b1"),
-    "line": ("#c9ced6", "#3b424d"),
-    "grid": ("#e9ecf0", "#262c35"),
-    "paper": ("#fefefe", "#14181e"),
-    "base": ("#7d8590", "#98a2ae"),
-    "tuned": ("#0067b8", "#5ab0f0"),
-    "s1": ("#0072b2", "#4da9e0"),
-    "s2": ("#d55e00", "#ff8a3d"),
-    "s3": ("#009e73", "#2cc79a"),
-    "s4": ("#b8578f", "#e08bbd"),
-    "s5": ("#8a6d00", "#e0b93a"),
-    "s6": ("#3b9ad0", "#9ad2f7"),
-}
-SERIES = ("s1", "s2", "s3", "s4", "s5", "s6")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  # one width on every system
 RECALL_SHOWN = 0.15  # how far below the recall asked for, or reached, curves are drawn; the table has all points
-NARROW = 480  # pixels; below this a figure is drawn for a telephone
 
 
 def scores(report: BuildReport, width: int) -> str:
     """Each measure before and after tuning with its interval: is it better, and is that sure?"""
     alt = altair_here()
+    alt = altair()
     systems = [(report.base_model, report.base, "base")]
     if report.tuned is not None:
         systems.append((report.tuned_model, report.tuned, "tuned"))
@@ -66,7 +53,7 @@ def scores(report: BuildReport, width: int) -> str:
         for name, interval in intervals.items()
     ]
     labels = [label for label, *_ in systems]
-    colour = _scale(alt, labels, [COLOURS[name][0] for *_, name in systems])
+    colour = scale(alt, labels, [COLOURS[name][0] for *_, name in systems])
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y(
             "measure:N",
@@ -79,8 +66,8 @@ def scores(report: BuildReport, width: int) -> str:
     )
     bars = base.mark_rule(strokeWidth=2.5, opacity=0.85).encode(
         x=alt.X(
-            "low:Q", title="mean over queries, with 95 % interval", axis=alt.Axis(tickCount=_ticks(width)),
-            scale=alt.Scale(domain=[_floor(min(row["low"] for row in rows)), 1.0], nice=False),
+            "low:Q", title="mean over queries, with 95 % interval", axis=alt.Axis(tickCount=ticks(width)),
+            scale=alt.Scale(domain=[floor(min(row["low"] for row in rows)), 1.0], nice=False),
         ),
         x2="high:Q",
     )  # fmt: skip
@@ -92,14 +79,16 @@ def scores(report: BuildReport, width: int) -> str:
         x="high:Q", text="shown:N", color=alt.value(COLOURS["ink"][0])
     )
     return drawn(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
+    return svg(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
 
 
 def speed(report: BuildReport, width: int) -> str:
     """Recall against queries a second, one curve a configuration, the chosen point ringed."""
     alt = altair_here()
+    alt = altair()
     best = max(point.recall for point in report.points)
-    floor = min(report.target_recall or 1.0, best) - RECALL_SHOWN
-    near = [point for point in report.points if point.recall >= floor]
+    least = min(report.target_recall or 1.0, best) - RECALL_SHOWN
+    near = [point for point in report.points if point.recall >= least]
     names = _names(near)
     series = _leading(near, report.chosen)
     rows = [
@@ -110,8 +99,8 @@ def speed(report: BuildReport, width: int) -> str:
     shown += ["others"] if len(series) < len(names) else []
     x = alt.X(
         "recall:Q", title=f"recall@{report.recall_k} against exact search of the full float32 vectors",
-        axis=alt.Axis(tickCount=_ticks(width)),
-        scale=alt.Scale(domain=[_floor(min(row["recall"] for row in rows)), 1.0], nice=False),
+        axis=alt.Axis(tickCount=ticks(width)),
+        scale=alt.Scale(domain=[floor(min(row["recall"] for row in rows)), 1.0], nice=False),
     )  # fmt: skip
     y = alt.Y(
         "qps:Q", title="queries a second (log)", scale=alt.Scale(type="log", nice=False, padding=18),
@@ -124,11 +113,17 @@ def speed(report: BuildReport, width: int) -> str:
     points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
     layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
     return drawn(alt.layer(*layers), width, height=360 if width > NARROW else 260)
+    shape = alt.Shape("series:N", scale=shapes(alt, shown), legend=legend(alt, width))
+    lines = chart.mark_line(strokeWidth=2, opacity=0.8).encode(color=colour, detail="curve:N", order="qps:Q")
+    points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
+    layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
+    return svg(alt.layer(*layers), width, height=360 if width > NARROW else 260)
 
 
 def cost(report: BuildReport, width: int) -> str:
     """Quality on the test set against bytes a vector: the best point of each size and codec, and the frontier."""
     alt = altair_here()
+    alt = altair()
     rows = [_row(point, report) for point in best_by_storage(report.points)]
     low, high = min(row["score"] for row in rows), max(row["score"] for row in rows)
     room = max(0.01, 0.12 * (high - low))
@@ -149,16 +144,19 @@ def cost(report: BuildReport, width: int) -> str:
     points = chart.mark_point(size=90, filled=True, opacity=1).encode(
         color=alt.Color("codec:N", scale=by_series(alt, codecs), legend=legend(alt, width)),
         shape=alt.Shape("codec:N", scale=by_shape(alt, codecs), legend=legend(alt, width)),
+        shape=alt.Shape("codec:N", scale=shapes(alt, codecs), legend=legend(alt, width)),
         description="tip:N",
     )
     text = chart.mark_text(dy=-13, fontSize=11, color=COLOURS["ink"][0]).encode(text="dims:N")
     layers = [line, points, text, *_ring(alt, report, x, y)]
     return drawn(alt.layer(*layers), width, height=320 if width > NARROW else 240)
+    return svg(alt.layer(*layers), width, height=320 if width > NARROW else 240)
 
 
 def stages(report: BuildReport, width: int) -> str:
     """Recall after each step from exact search to what is returned, with what the step cost."""
     alt = altair_here()
+    alt = altair()
     rows: list[dict[str, Any]] = [
         {
             "stage": stage.name,
@@ -176,13 +174,13 @@ def stages(report: BuildReport, width: int) -> str:
         row["left"] = min(row["low"], row["before"])
         row["kind"] = "won back" if row["value"] > row["before"] else "lost"
     x = alt.X(
-        "value:Q", title=f"recall@{report.recall_k} against the first stage", axis=alt.Axis(tickCount=_ticks(width)),
-        scale=alt.Scale(domain=[_floor(min(row["low"] for row in rows)), 1.0], nice=False),
+        "value:Q", title=f"recall@{report.recall_k} against the first stage", axis=alt.Axis(tickCount=ticks(width)),
+        scale=alt.Scale(domain=[floor(min(row["low"] for row in rows)), 1.0], nice=False),
     )  # fmt: skip
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("stage:N", sort=[row["stage"] for row in rows], title=None, axis=alt.Axis(labelFontSize=13))
     )
-    kinds = _scale(alt, ["lost", "won back"], [COLOURS["s2"][0], COLOURS["s3"][0]])
+    kinds = scale(alt, ["lost", "won back"], [COLOURS["s2"][0], COLOURS["s3"][0]])
     lost = base.mark_bar(height=12, opacity=0.55).encode(
         x=x, x2="before:Q", color=alt.Color("kind:N", scale=kinds, legend=legend(alt, width))
     )
@@ -190,21 +188,25 @@ def stages(report: BuildReport, width: int) -> str:
     dots = base.mark_point(size=80, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(x=x, description="tip:N")
     text = base.mark_text(align="right", dx=-9, fontSize=12, color=COLOURS["ink"][0]).encode(x="left:Q", text="shown:N")
     return drawn(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
+    return svg(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
 
 
 def loss(learnt: Training, width: int) -> str:
     """How the training loss fell."""
     alt = altair_here()
+    alt = altair()
     rows = [{"step": step.step, "loss": step.loss} for step in learnt.steps]
     line = alt.Chart(alt.Data(values=rows)).mark_line(color=COLOURS["tuned"][0], strokeWidth=2)
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False))
     y = alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False))
     return drawn(line.encode(x=x, y=y), width, height=220)
+    return svg(line.encode(x=x, y=y), width, height=220)
 
 
 def dev(learnt: Training, width: int) -> str:
     """What the dev part said after each epoch."""
     alt = altair_here()
+    alt = altair()
     rows = [
         {
             "epoch": epoch.epoch,
@@ -222,6 +224,7 @@ def dev(learnt: Training, width: int) -> str:
     dots = base.mark_point(size=70, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(description="tip:N")
     text = base.mark_text(dy=-13, fontSize=12, color=COLOURS["ink"][0]).encode(text="shown:N")
     return drawn(alt.layer(line, dots, text), width, height=220)
+    return svg(alt.layer(line, dots, text), width, height=220)
 
 
 def spoken(measure: str) -> str:

@@ -13,8 +13,9 @@ from html import escape
 from pathlib import Path
 
 from firth.errors import MissingExtraError
-from firth.evaluate import figures
+from firth.evaluate import figures, sections
 from firth.evaluate.figures import spoken
+from firth.evaluate.ink import COLOURS, FONT
 from firth.evaluate.markup import Drawings, figure, interval, p_told, p_value, pairs, section, signed, table
 from firth.evaluate.records import BuildReport, Flip, Shown
 from firth.evaluate.statistics import holm
@@ -31,12 +32,16 @@ def page(report: BuildReport) -> str:
         drawings = _drawings(report)
     except MissingExtraError as error:
         missing = f"The figures are not drawn: {error}"
-    sections = [
+    told = [
         _head(report, missing),
         _better(report, drawings),
+        sections.parts(report, drawings),
         _size(report, drawings),
+        sections.dimensions(report, drawings),
         _lost(report, drawings),
+        sections.distances(report, drawings),
         _changed(report),
+        sections.moved(report, drawings),
         _trained(report, drawings),
         _facts(report),
     ]
@@ -55,7 +60,7 @@ def page(report: BuildReport) -> str:
 </head>
 <body>
 <main>
-{"".join(sections)}
+{"".join(told)}
 </main>
 <script>{script}</script>
 </body>
@@ -79,6 +84,8 @@ def _drawings(report: BuildReport) -> dict[str, str]:
         wanted["loss"] = (lambda width: figures.loss(learnt, width), HALF)
     if learnt is not None and learnt.epochs:
         wanted["dev"] = (lambda width: figures.dev(learnt, width), HALF)
+    for name, (draw, half) in sections.figures_of(report).items():
+        wanted[name] = draw, HALF if half else WIDE
     return {
         name: f'<div class="wide">{draw(width)}</div><div class="narrow">{draw(NARROW)}</div>'
         for name, (draw, width) in wanted.items()
@@ -352,11 +359,11 @@ def _beside(name: str) -> str:
 
 def _palette() -> str:
     """The colours by name, and rules that repaint a drawing's light values by those names."""
-    light = "".join(f"--{name}:{value};" for name, (value, _) in figures.COLOURS.items())
-    dark = "".join(f"--{name}:{value};" for name, (_, value) in figures.COLOURS.items())
+    light = "".join(f"--{name}:{value};" for name, (value, _) in COLOURS.items())
+    dark = "".join(f"--{name}:{value};" for name, (_, value) in COLOURS.items())
     paint = "".join(
         f'svg [fill="{value}"]{{fill:var(--{name})}}svg [stroke="{value}"]{{stroke:var(--{name})}}'
-        for name, (value, _) in figures.COLOURS.items()
+        for name, (value, _) in COLOURS.items()
     )
     screen = f"@media screen{{{paint}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    return f":root{{{light}}}body{{font-family:{figures.FONT}}}{screen}\n"
+    return f":root{{{light}}}body{{font-family:{FONT}}}{screen}\n"

@@ -139,6 +139,89 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How the cosines of one kind of pair are spread under one model.
+
+    Attributes:
+        kind: "answer" (query and relevant document), "hard" (query and its nearest not relevant documents), "random".
+        low, high: the first bin's left edge and the last one's right edge; all bins are equally wide.
+        counts: pairs in each bin.
+        mean: over all pairs; None where there are none.
+    """
+
+    model: str
+    kind: str
+    low: float
+    high: float
+    counts: Sequence[int]
+    mean: float | None
+
+    @property
+    def n(self) -> int:
+        """Pairs."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some of the queries, with their scores before and after.
+
+    Attributes:
+        kind: what the queries are sliced by, for instance "query length".
+        base, tuned: measure -> Interval; `tuned` is None where nothing was tuned.
+        paired: measure -> Paired, tuned against base on these queries.
+    """
+
+    kind: str
+    name: str
+    base: Mapping[str, Interval]
+    tuned: Mapping[str, Interval] | None = None
+    paired: Mapping[str, Paired] | None = None
+
+
+@dataclass(frozen=True)
+class Width:
+    """The main measure with the first `dims` dimensions of a model's vectors, by exact search."""
+
+    model: str
+    dims: int
+    score: Interval
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One document under both models, in one plane.
+
+    Attributes:
+        before, after: x and y under the base model, turned into the tuned model's space, and under the tuned model.
+        moved: 1 - cosine of the two vectors after turning; 0 = where it was.
+        kept: share of its nearest neighbours under the base model that are its nearest under the tuned one.
+    """
+
+    id: str
+    before: tuple[float, float]
+    after: tuple[float, float]
+    moved: float
+    kept: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Two models' vectors of the same documents in one plane.
+
+    Attributes:
+        dots: a sample of the documents.
+        shown: share of the vectors' variance that the plane shows, 0 to 1.
+        k: neighbours that `Dot.kept` counts.
+    """
+
+    dots: Sequence[Dot]
+    shown: float
+    k: int
+
+
+@dataclass(frozen=True)
 class BuildReport:
     """All that one build measured.
 
@@ -158,6 +241,10 @@ class BuildReport:
         per_query: measure -> query id -> score of the model that ships, for later comparisons.
         flips: queries that gained or lost most.
         training: loss and dev score; None where nothing was tuned.
+        similarities: how near queries are to their answers, to what looks like one, and to anything.
+        slices: scores of parts of the queries.
+        widths: what fewer dimensions cost.
+        atlas: where the documents lie before and after; None where nothing was tuned.
         mining: counts of the negatives that were mined, by name.
         truncation: "documents", "queries" -> Truncation.
         data: counts and sizes of what was read, by name.
@@ -185,6 +272,10 @@ class BuildReport:
     per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     flips: Sequence[Flip] = ()
     training: Training | None = None
+    similarities: Sequence[Histogram] = ()
+    slices: Sequence[Slice] = ()
+    widths: Sequence[Width] = ()
+    atlas: Atlas | None = None
     mining: Mapping[str, Number] = field(default_factory=dict)
     truncation: Mapping[str, Truncation] = field(default_factory=dict)
     data: Mapping[str, Number | str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Records in, `report.json` and `report.html` out, each whole or not at all."""
+"""Records in, `report.json`, `report.html` and `report.md` out, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from firth.evaluate.page import page
 from firth.evaluate.records import BuildReport, as_json
+from firth.evaluate.summary import markdown
 from firth.files import write_json, write_text
 
 
-def write(report: BuildReport, folder: Path | str) -> tuple[Path, Path]:
-    """Write `report.json` and `report.html` into `folder` and return their paths.
+def write(report: BuildReport, folder: Path | str) -> tuple[Path, Path, Path]:
+    """Write `report.json`, `report.html` and `report.md` into `folder` and return their paths.
 
     The page is one file that needs no network. Without Altair and vl-convert its figures are replaced by the command
     that adds them; its tables are complete all the same.
@@ -21,7 +22,8 @@ def write(report: BuildReport, folder: Path | str) -> tuple[Path, Path]:
     """
     folder = Path(folder)
     drawn = page(report)  # before the first write: a fault while drawing leaves both old files in place
-    data, html = folder / "report.json", folder / "report.html"
+    data, html, summary = folder / "report.json", folder / "report.html", folder / "report.md"
     write_json(data, as_json(report))
     write_text(html, drawn)
-    return data, html
+    write_text(summary, markdown(report))
+    return data, html, summary

@@ -1,4 +1,4 @@
-"""A build's report in Markdown, for a pull request: the verdict, the table of scores, the choice."""
+"""A build's report in Markdown, for a pull request: the scores, the choice, where the recall went, weak slices."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from firth.evaluate.figures import spoken
 from firth.evaluate.records import BuildReport
 from firth.evaluate.statistics import Interval, holm
 
+WEAKEST = 3  # slices shown
+
 
 def markdown(report: BuildReport) -> str:
     """The numbers of the report that decide, as GitHub renders them; texts from outside stay text."""
-    parts = [f"### {_plain(report.title)}", _scores(report), _choice(report)]
+    parts = [f"### {_plain(report.title)}", _scores(report), _choice(report), _stages(report), _weak(report)]
     parts += [f"- {_plain(note)}" for note in report.notes]
     made = f"seed {report.seed}" + (f", `{report.command.replace('`', '')}`" if report.command else "")
     return "\n\n".join(part for part in [*parts, made] if part) + "\n"
@@ -45,6 +47,22 @@ def _choice(report: BuildReport) -> str:
         f"Chosen: **{_plain(point.name)}**: recall@{report.recall_k} {point.recall:.3f} of exact search, "
         f"{point.queries_per_second:,.0f} queries/s, {point.bytes_per_vector:,.0f} bytes a vector."
     )
+
+
+def _stages(report: BuildReport) -> str:
+    if len(report.stages) < 2:
+        return ""
+    steps = [f"{_plain(stage.name)} {stage.recall.value:.3f}" for stage in report.stages]
+    return f"Where the recall went (recall@{report.recall_k}): {' → '.join(steps)}."
+
+
+def _weak(report: BuildReport) -> str:
+    """The slices that score lowest under the model that ships."""
+    name = report.measure
+    scored = [(part, (part.tuned or part.base)[name]) for part in report.slices if name in (part.tuned or part.base)]
+    lowest = sorted(scored, key=lambda pair: pair[1].value)[:WEAKEST]
+    rows = [[_plain(f"{part.kind}: {part.name}"), _interval(score), f"{score.n:,}"] for part, score in lowest]
+    return _table(["weakest slices", spoken(name), "n"], rows) if rows else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

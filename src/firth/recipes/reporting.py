@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from firth import __version__, kernels
 from firth.evaluate.flips import flips
 from firth.evaluate.records import BuildReport, Flip
+from firth.recipes.anatomy import dissect, overlaps
 from firth.recipes.domain import Work
 from firth.recipes.judged import Judged
 from firth.recipes.sweep import Sweep
@@ -39,15 +40,20 @@ def assemble(
     seconds: Mapping[str, float],
     threads: int,
 ) -> BuildReport:
-    """All numbers of a build in the tree that the report is written from."""
+    """All numbers of a build in the tree that the report is written from; its collection lies in `settings.out`."""
     base, now = before.scores, after.scores if after else None
     last = after or before
     name = settings.base.rstrip("/").rpartition("/")[2]
+    names = (name, f"{name}, tuned")
+    explained = dissect(
+        work, settings.out, before=before, after=after, chosen=sweep.chosen, names=names, recall=settings.recall,
+        threads=threads, seed=settings.seed,
+    )  # fmt: skip
     return BuildReport(
         title=work.path.resolve().name,
         base=base.intervals(settings.seed) if base else {},
-        base_model=name,
-        tuned_model=f"{name}, tuned",
+        base_model=names[0],
+        tuned_model=names[1],
         tuned=now.intervals(settings.seed) if now else None,
         paired=now.against(base, settings.seed) if now and base else None,
         chosen=sweep.chosen,
@@ -61,12 +67,13 @@ def assemble(
         data=_sizes(work, last),
         timings=dict(seconds),
         environment=environment(threads),
-        notes=(*work.notes, *tuned.notes),
+        notes=(*work.notes, *tuned.notes, *overlaps(work, before, after)),
         per_query=_each(last),
         seed=settings.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=f"firth build {settings.data} -o {settings.out} --base {settings.base} --epochs {settings.epochs} "
         f"--recall {settings.recall} --seed {settings.seed}",
+        **explained,
     )
 
 
