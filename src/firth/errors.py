@@ -64,6 +64,10 @@ class GateError(FirthError):
     exit_code = 3
 
 
+class ServiceError(FirthError, ConnectionError):
+    """A hosted service did not answer, refused, or answered something that does not fit its contract."""
+
+
 class LockedError(StorageError):
     """Another process is the writer of this collection."""
 

@@ -11,6 +11,8 @@ from firth.arrays import Encoder
 from firth.errors import MissingExtraError, SettingsError
 from firth.progress import bar
 
+HOSTED = ("openai", "cohere", "voyage")  # services whose models are named service:model
+
 
 def load(
     name: Path | str,
@@ -24,7 +26,8 @@ def load(
 
     Args:
         name: a published name ("sentence-transformers/all-MiniLM-L6-v2", or without its owner), a folder, or a file of
-            word vectors (word2vec text or binary, GloVe text, safetensors).
+            word vectors (word2vec text or binary, GloVe text, safetensors); or a hosted model, "openai:MODEL",
+            "cohere:MODEL" or "voyage:MODEL", whose vectors are remembered (hosted.py, remember.py).
         prompts: text before every text of a kind, in place of the model's own, for instance
             {"query": "query: ", "document": "passage: "}.
         max_tokens: longest text in tokens, in place of the model's own.
@@ -41,6 +44,10 @@ def load(
         SettingsError: a setting that this kind of model does not have, or out of its range.
         MissingExtraError: a sentence model where torch is not installed.
     """
+    if isinstance(name, str) and name.partition(":")[0] in HOSTED and not Path(name).exists():
+        if prompts is not None or max_tokens is not None or device is not None:
+            raise SettingsError(f"{name} is hosted; prompts, max_tokens and device are for models on this machine")
+        return _hosted(name)
     if Path(name).expanduser().is_file():
         if prompts is not None or max_tokens is not None or device is not None:
             raise SettingsError(
@@ -65,3 +72,13 @@ def load(
     from firth.sentence.encoder import SentenceEncoder
 
     return SentenceEncoder.load(folder, prompts=prompts, max_tokens=max_tokens, device=device)
+
+
+def _hosted(name: str) -> Encoder:
+    from firth.recipes.hosted import Hosted
+    from firth.recipes.remember import Remembering
+    from firth.sentence.published import cache_folder
+
+    service, _, model = name.partition(":")
+    file = model.replace("/", "--") + ".sqlite"
+    return Remembering(Hosted(name), cache_folder() / "hosted" / service / file)
