@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import firth
 from firth.arrays import Vectors, unit
 from firth.evaluate.adapter import MtebEncoder, MtebSearch
 from firth.evaluate.similarity import bitext, pair_classification, sts, summarization
 from firth.evaluate.statistics import Score
 from firth.evaluate.tasks import classification, clustering, multilabel, reranking
+from firth.store import IndexSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mteb's and its dependencies' own
 mteb: Any = pytest.importorskip("mteb")
@@ -261,3 +264,31 @@ def test_mteb_grades_a_whole_collection_as_it_grades_its_encoder() -> None:
     through = task.evaluate(MtebSearch(build), "test", encode_kwargs={"batch_size": 8})["default"]
     direct = task.evaluate(MtebEncoder(Hashed()), "test", encode_kwargs={"batch_size": 8})["default"]
     assert through["main_score"] == pytest.approx(direct["main_score"])
+
+
+def test_mteb_evaluates_our_encoder_on_its_offline_tasks() -> None:
+    tasks = [_mock(mock)() for mock in MOCKS]
+    found = mteb.evaluate(MtebEncoder(Hashed()), tasks, cache=None, co2_tracker=False, show_progress_bar=False)
+    scores = {result.task_name: result.get_score() for result in found.task_results}
+    assert len(scores) == len(MOCKS)
+    assert all(np.isfinite(score) for score in scores.values())
+
+
+def test_mteb_grades_a_compressed_and_indexed_collection(tmp_path: Path) -> None:
+    """The whole way: texts to vectors, one byte a dimension, a graph, and hits by the collection's own search."""
+    built: list[firth.Collection] = []
+
+    def build(ids: list[str], texts: list[str]) -> Any:
+        settings = IndexSettings(exact_below=0, threads=1)
+        collection = firth.Collection.create(tmp_path / "notes", encoder=Hashed(), codec="sq8", index=settings)
+        collection.upsert(ids, texts)
+        collection.compact()
+        built.append(collection)
+        return collection
+
+    task = _mock("MockRetrievalTask")()
+    found = mteb.evaluate(MtebSearch(build), [task], cache=None, co2_tracker=False, show_progress_bar=False)
+    direct = mteb.evaluate(MtebEncoder(Hashed()), [task], cache=None, co2_tracker=False, show_progress_bar=False)
+    assert len(built) == 1
+    built[0].close()
+    assert found.task_results[0].get_score() == pytest.approx(direct.task_results[0].get_score(), abs=0.05)

@@ -1,0 +1,73 @@
+"""Where do MiniLM and word vectors fail, on SciFact's abstracts: which slices of firth's probes pass their marks?
+
+Run:   make bench Q=probes           (4 min on 2 cores; --small 30 s)
+Last:  never
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import measure as ruler
+from firth.evaluate import language
+from firth.evaluate.probes import Probed, cases, probe
+from firth.progress import bar
+from firth.recipes.base import WORDS_FILE
+from firth.recipes.load import load
+from firth.static import train_base
+from firth.text.testset import TestSet
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def _told(each: Probed) -> dict[str, Any]:
+    return {
+        "probe": each.probe, "slice": each.slice, "mark": each.mark, "passed": each.passed, **asdict(each.right)
+    }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true")
+    small = parser.parse_args().small
+    if not ruler.DATA.is_dir():
+        print(f"no real data at {ruler.DATA}", file=sys.stderr)
+        return 2
+    documents = list(TestSet.load(ruler.DATA / "retrieval" / "scifact").documents.values())
+    words = ruler.CACHE / "probes" / WORDS_FILE
+    if not words.exists():
+        with bar("word vectors") as progress:
+            train_base((document.full for document in documents), seed=0, threads=2, progress=progress).save(words)
+    made = cases(documents, n=4 if small else 40, seed=0, language=language.teller())
+    found = {}
+    for name, model in (("MiniLM", MODEL), ("word vectors", words)):
+        with bar(name) as progress:
+            found[name] = probe(load(model), made, seed=0, progress=progress)
+    rows = [
+        {
+            "probe": first.probe,
+            "slice": first.slice,
+            "n": first.right.n,
+            "MiniLM": f"{first.right.value:.2f} ({first.right.low:.2f} to {first.right.high:.2f})",
+            "word vectors": f"{second.right.value:.2f} ({second.right.low:.2f} to {second.right.high:.2f})",
+            "mark": first.mark,
+        }
+        for first, second in zip(*found.values(), strict=True)
+    ]
+    ruler.table(rows)
+    ruler.save(
+        "probes" + ("-small" if small else ""),
+        {
+            "question": (__doc__ or "").splitlines()[0],
+            "environment": ruler.environment("torch", "py3langid", "numpy"),
+            "slices": {name: [_told(each) for each in slices] for name, slices in found.items()},
+        },
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
