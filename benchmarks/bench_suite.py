@@ -1,7 +1,13 @@
 """How long do all eight task types take with MiniLM, from text to table, and are its published scores met?
 
 Run:   make bench Q=suite            (about 6 min on 2 cores; --small 30 s)
-Last:  never
+Last:  2026-11-23, commit 0c2dc25, 2 busy cores Zen 5, 42 tasks in 361 s, a second run in 0.0 s
+       task                        measure           here     published
+       Banking77, classification   accuracy          0.8003   0.8004
+       scifact, retrieval          ndcg@10           0.6500   0.6451
+       Tatoeba ita, bitext mining  f1                0.0990   0.0990
+       Tatoeba por, bitext mining  f1                0.0829   0.0829
+       Tatoeba pol, bitext mining  f1                0.0259   0.0259
 """
 
 from __future__ import annotations

@@ -85,6 +85,9 @@ def test_slices_by_language_are_told_by_their_codes(notes: Path, tmp_path: Path)
     _small(tmp_path)
     found = check(Check(tmp_path / "small", by="language", quiet=True))
     assert {"de", "en"} <= set(found.slices)
+    mixed = [one for one in found.findings if one.kind == "language"]
+    assert [one.subject for one in mixed] == ["q3"]
+    assert mixed[0].told.startswith("is in de, its answers are in en: Wie viele Tage")
 
 
 def test_a_public_benchmark_among_the_queries_is_told(data: Path) -> None:
@@ -102,7 +105,8 @@ def _small(folder: Path) -> None:
 
     questions = {
         "q1": "Wie lange muss ich auf die Rückzahlung der Gebühren warten?",
+        "q3": "Wie viele Tage dauert es wohl, bis das Geld zurückgezahlt wird?",
         "q2": "How long do I have to wait until the fees are paid back?",
     }
     documents = {"a": Document("a", "Die Rückzahlung dauert drei Tage."), "b": Document("b", "It takes three days.")}
-    TestSet(documents, questions, {"q1": {"a": 1.0}, "q2": {"b": 1.0}}).save(folder / "small")
+    TestSet(documents, questions, {"q1": {"a": 1.0}, "q2": {"b": 1.0}, "q3": {"b": 1.0}}).save(folder / "small")

@@ -170,13 +170,17 @@ def check(settings: Check) -> Checked:
     judged = [query for query in testset.judgements if query in testset.queries]
     slicer = SLICERS[settings.by]()
     slices = {query: slices.get(query) or slicer(testset.queries[query]) for query in judged}
-    findings = check_testset(testset, slices=slices if settings.by != "none" else None)
+    told = slicer if settings.by == "language" else None
+    findings = check_testset(testset, slices=slices if settings.by != "none" else None, language=told)
     asked = {query: testset.queries[query] for query in judged}
     for name, prints in known().items():
         shared = shared_with(asked, prints)
         if shared:
-            told = f"{len(shared):,} queries stand in this public benchmark, which models may have been tuned on: "
-            findings.append(Finding("public", name, told + ", ".join(pair.first for pair in shared[:5])))
+            first = ", ".join(pair.first for pair in shared[:5])
+            words = (
+                f"{len(shared):,} queries stand in this public benchmark, which models may have been tuned on: {first}"
+            )
+            findings.append(Finding("public", name, words))
     return Checked(len(judged), dict(Counter(slices.values())), tuple(findings), settings.strict)
 
 

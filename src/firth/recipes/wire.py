@@ -70,37 +70,28 @@ def post(
         {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "firth", **headers},
         method="POST",
     )
-    complaint = ""
-    for attempt in range(TRIES):
-        pause = FIRST_WAIT * 2**attempt * (1 + random.random() / 4)  # not all clients at the same moment
+    for attempt in range(1, TRIES + 1):
+        pause = FIRST_WAIT * 2 ** (attempt - 1) * (1 + random.random() / 4)  # not all clients at the same moment
+        often = f"; tried {TRIES} times" if attempt == TRIES else ""
         try:
             with _OPENER.open(request, timeout=TIMEOUT) as answer:
                 raw = answer.read(MOST_BYTES + 1)
-            break
         except urllib.error.HTTPError as error:
-            told = _told(error, secret)
-            refused = RefusedError(f"{host} answered {error.code}: {told}", status=error.code, told=told)
-            if error.code not in PASSING or "insufficient_quota" in told:
-                raise refused from None
             asked = _retry_after(error.headers)
-            if asked is not None and asked > LONGEST_WAIT:
-                raise RefusedError(
-                    f"{host} answered {error.code} and asks to wait {asked:,.0f} s: {told}; run it again then, what is "
-                    "done is kept", status=error.code, told=told,
-                ) from None  # fmt: skip
-            pause, complaint, last = pause if asked is None else asked, f"{error.code}: {told}", refused
+            refused = _refused(error, host, secret, asked, often)
+            pause = pause if asked is None else asked
+            passing = error.code in PASSING and "insufficient_quota" not in refused.told and pause <= LONGEST_WAIT
+            if attempt == TRIES or not passing:
+                raise refused from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            if isinstance(reason, ssl.SSLCertVerificationError):
-                raise ServiceError(f"{host}: its certificate is not trusted: {reason}") from None
-            complaint, last = f"no answer: {reason}", None
-        if attempt + 1 < TRIES:
-            sleep(pause)
-    else:
-        if last is not None:
-            raise RefusedError(f"{last}; tried {TRIES} times", status=last.status, told=last.told)
-        raise ServiceError(f"{host}: {complaint}; tried {TRIES} times; is there a network? What is done is kept")
-    return _parsed(raw, host)
+            if attempt == TRIES or isinstance(reason, ssl.SSLCertVerificationError):
+                told = f"no answer: {reason}{often}; is there a network? What is done is kept"
+                raise ServiceError(f"{host}: {told}") from None
+        else:
+            return _parsed(raw, host)
+        sleep(pause)
+    raise AssertionError("the last try returns or raises")
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -120,6 +111,12 @@ def _parsed(raw: bytes, host: str) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ServiceError(f"{host}: the answer is not JSON ({len(raw):,} bytes): {raw[:80]!r}") from error
+
+
+def _refused(error: urllib.error.HTTPError, host: str, secret: str, asked: float | None, often: str) -> RefusedError:
+    told = _told(error, secret)
+    wait = f"; it asks to wait {asked:,.0f} s: run it again then, what is done is kept" if asked else ""
+    return RefusedError(f"{host} answered {error.code}: {told}{wait}{often}", status=error.code, told=told)
 
 
 def _told(error: urllib.error.HTTPError, secret: str) -> str:
