@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from firth.evaluate.figures import spoken
-from firth.evaluate.ink import COLOURS, NARROW, altair, floor, legend, scale, svg, ticks
+from firth.evaluate.ink import COLOURS, NARROW, altair_here, drawn, floor, legend, scale, ticks
 from firth.evaluate.records import Atlas, BuildReport, Histogram, Slice, Width
 from firth.evaluate.statistics import Interval
 
@@ -17,7 +17,7 @@ ROW = 30  # pixels a slice
 
 def dumbbell(report: BuildReport, width: int) -> str:
     """Each slice's main measure before and after, joined."""
-    alt = altair()
+    alt = altair_here()
     name = report.measure
     whole = Slice("", "all queries", report.base, report.tuned, report.paired)
     names = [report.base_model, *([report.tuned_model] if report.tuned is not None else [])]
@@ -56,12 +56,12 @@ def dumbbell(report: BuildReport, width: int) -> str:
     layers = [bars, points]
     if both:
         layers.insert(1, joined.encode(y=y, x=alt.X("from:Q", scale=reach, axis=axis, title=title), x2="to:Q"))
-    return svg(_separate(alt.layer(*layers)), width, height=ROW * (1 + len(report.slices)))
+    return drawn(_separate(alt.layer(*layers)), width, height=ROW * (1 + len(report.slices)))
 
 
 def heat(report: BuildReport, width: int) -> str:
     """Slices by measures: the model that ships, each cell against the same measure over all queries."""
-    alt = altair()
+    alt = altair_here()
     whole = report.tuned or report.base
     rows = []
     for part in report.slices:
@@ -103,12 +103,12 @@ def heat(report: BuildReport, width: int) -> str:
         color=alt.Color("step:N", scale=colours, legend=key), description="tip:N"
     )
     text = base.mark_text(fontSize=12, color=COLOURS["ink"][0]).encode(text="shown:N")
-    return svg(alt.layer(cells, text), width, height=28 * len(report.slices))
+    return drawn(alt.layer(cells, text), width, height=28 * len(report.slices))
 
 
 def spread(found: Sequence[Histogram], width: int) -> str:
     """Cosines of one model: answers, hard negatives and random documents, each as a share of its own pairs."""
-    alt = altair()
+    alt = altair_here()
     words = {"answer": "answers", "hard": "nearest wrong ones", "random": "random documents"}
     rows, means = [], []
     for each in found:
@@ -131,12 +131,12 @@ def spread(found: Sequence[Histogram], width: int) -> str:
     bars = chart.mark_area(opacity=0.45, interpolate="step-after").encode(x=x, y=y, color=colour)
     marks = alt.Chart(alt.Data(values=means)).mark_point(size=110, filled=True, opacity=1, shape="triangle-down")
     tops = marks.encode(x="x:Q", y=alt.value(6), color=colour, description="tip:N")
-    return svg(alt.layer(bars, tops), width, height=200)
+    return drawn(alt.layer(bars, tops), width, height=200)
 
 
 def truncation(found: Sequence[Width], measure: str, chosen: int | None, width: int) -> str:
     """The measure against the dimensions kept, with its interval, one curve a model."""
-    alt = altair()
+    alt = altair_here()
     names = list(dict.fromkeys(each.model for each in found))
     rows: list[dict[str, Any]] = [
         {
@@ -177,12 +177,12 @@ def truncation(found: Sequence[Width], measure: str, chosen: int | None, width: 
                 text="chosen", align="right", dx=-6, y=10, fontSize=11, color=COLOURS["muted"][0]
             ),
         ]  # fmt: skip
-    return svg(_separate(alt.layer(*layers)), width, height=280 if width > NARROW else 220)
+    return drawn(_separate(alt.layer(*layers)), width, height=280 if width > NARROW else 220)
 
 
 def plane(atlas: Atlas, names: tuple[str, str], width: int) -> str:
     """The documents in one plane: where they are now, and the way of those that moved farthest."""
-    alt = altair()
+    alt = altair_here()
     far = {dot.id for dot in sorted(atlas.dots, key=lambda dot: -dot.moved)[:ARROWS]}
     rows = [
         {
@@ -212,7 +212,7 @@ def plane(atlas: Atlas, names: tuple[str, str], width: int) -> str:
         starts.encode(x=x, y=y, color=quiet, shape=silent, description="tip:N"),
         ends.encode(x=x, y=y, color=colour, shape=shape, description="tip:N"),
     ]
-    return svg(_separate(alt.layer(*layers)), width, height=int(width * 0.55) if width > NARROW else width)
+    return drawn(_separate(alt.layer(*layers)), width, height=int(width * 0.55) if width > NARROW else width)
 
 
 def _separate(chart: Any) -> Any:

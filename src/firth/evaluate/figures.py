@@ -12,14 +12,14 @@ from firth.evaluate.ink import (
     COLOURS,
     NARROW,
     SERIES,
-    altair,
+    altair_here,
     by_series,
+    by_shape,
+    drawn,
     floor,
     legend,
     round_steps,
     scale,
-    shapes,
-    svg,
     ticks,
 )  # fmt: skip
 from firth.evaluate.records import BuildReport, Point, Training
@@ -34,7 +34,6 @@ RECALL_SHOWN = 0.15  # how far below the recall asked for, or reached, curves ar
 def scores(report: BuildReport, width: int) -> str:
     """Each measure before and after tuning with its interval: is it better, and is that sure?"""
     alt = altair_here()
-    alt = altair()
     systems = [(report.base_model, report.base, "base")]
     if report.tuned is not None:
         systems.append((report.tuned_model, report.tuned, "tuned"))
@@ -79,13 +78,11 @@ def scores(report: BuildReport, width: int) -> str:
         x="high:Q", text="shown:N", color=alt.value(COLOURS["ink"][0])
     )
     return drawn(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
-    return svg(alt.layer(bars, points, text), width, height=len(report.base) * (46 if len(systems) > 1 else 30))
 
 
 def speed(report: BuildReport, width: int) -> str:
     """Recall against queries a second, one curve a configuration, the chosen point ringed."""
     alt = altair_here()
-    alt = altair()
     best = max(point.recall for point in report.points)
     least = min(report.target_recall or 1.0, best) - RECALL_SHOWN
     near = [point for point in report.points if point.recall >= least]
@@ -113,17 +110,11 @@ def speed(report: BuildReport, width: int) -> str:
     points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
     layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
     return drawn(alt.layer(*layers), width, height=360 if width > NARROW else 260)
-    shape = alt.Shape("series:N", scale=shapes(alt, shown), legend=legend(alt, width))
-    lines = chart.mark_line(strokeWidth=2, opacity=0.8).encode(color=colour, detail="curve:N", order="qps:Q")
-    points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
-    layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
-    return svg(alt.layer(*layers), width, height=360 if width > NARROW else 260)
 
 
 def cost(report: BuildReport, width: int) -> str:
     """Quality on the test set against bytes a vector: the best point of each size and codec, and the frontier."""
     alt = altair_here()
-    alt = altair()
     rows = [_row(point, report) for point in best_by_storage(report.points)]
     low, high = min(row["score"] for row in rows), max(row["score"] for row in rows)
     room = max(0.01, 0.12 * (high - low))
@@ -144,19 +135,16 @@ def cost(report: BuildReport, width: int) -> str:
     points = chart.mark_point(size=90, filled=True, opacity=1).encode(
         color=alt.Color("codec:N", scale=by_series(alt, codecs), legend=legend(alt, width)),
         shape=alt.Shape("codec:N", scale=by_shape(alt, codecs), legend=legend(alt, width)),
-        shape=alt.Shape("codec:N", scale=shapes(alt, codecs), legend=legend(alt, width)),
         description="tip:N",
     )
     text = chart.mark_text(dy=-13, fontSize=11, color=COLOURS["ink"][0]).encode(text="dims:N")
     layers = [line, points, text, *_ring(alt, report, x, y)]
     return drawn(alt.layer(*layers), width, height=320 if width > NARROW else 240)
-    return svg(alt.layer(*layers), width, height=320 if width > NARROW else 240)
 
 
 def stages(report: BuildReport, width: int) -> str:
     """Recall after each step from exact search to what is returned, with what the step cost."""
     alt = altair_here()
-    alt = altair()
     rows: list[dict[str, Any]] = [
         {
             "stage": stage.name,
@@ -188,25 +176,21 @@ def stages(report: BuildReport, width: int) -> str:
     dots = base.mark_point(size=80, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(x=x, description="tip:N")
     text = base.mark_text(align="right", dx=-9, fontSize=12, color=COLOURS["ink"][0]).encode(x="left:Q", text="shown:N")
     return drawn(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
-    return svg(alt.layer(lost, whiskers, dots, text), width, height=36 * len(rows))
 
 
 def loss(learnt: Training, width: int) -> str:
     """How the training loss fell."""
     alt = altair_here()
-    alt = altair()
     rows = [{"step": step.step, "loss": step.loss} for step in learnt.steps]
     line = alt.Chart(alt.Data(values=rows)).mark_line(color=COLOURS["tuned"][0], strokeWidth=2)
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False))
     y = alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False))
     return drawn(line.encode(x=x, y=y), width, height=220)
-    return svg(line.encode(x=x, y=y), width, height=220)
 
 
 def dev(learnt: Training, width: int) -> str:
     """What the dev part said after each epoch."""
     alt = altair_here()
-    alt = altair()
     rows = [
         {
             "epoch": epoch.epoch,
@@ -224,7 +208,6 @@ def dev(learnt: Training, width: int) -> str:
     dots = base.mark_point(size=70, filled=True, opacity=1, color=COLOURS["tuned"][0]).encode(description="tip:N")
     text = base.mark_text(dy=-13, fontSize=12, color=COLOURS["ink"][0]).encode(text="shown:N")
     return drawn(alt.layer(line, dots, text), width, height=220)
-    return svg(alt.layer(line, dots, text), width, height=220)
 
 
 def spoken(measure: str) -> str:
@@ -324,86 +307,3 @@ def _target(alt: Any, report: BuildReport, x: Any) -> list[Any]:
     words = chart.mark_text(text=f"asked for {report.target_recall:g}", align="right", dx=-6, y=10, fontSize=11,
                             color=COLOURS["muted"][0])  # fmt: skip
     return [rule, words]
-
-
-def _floor(recall: float) -> float:
-    """The axis's left end: a round step below the lowest recall."""
-    step = 0.05 if recall < 0.9 else 0.01
-    return max(0.0, round(step * int((recall - step / 4) / step), 4))
-
-
-def round_steps(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times the powers of ten about `values`: where a log axis is marked."""
-    tens = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    return [lead * 10.0**ten for ten in tens for lead in (1, 2, 5)]
-
-
-def _ticks(width: int) -> int:
-    return 10 if width > NARROW else 4
-
-
-def _scale(alt: Any, names: Sequence[str], values: Sequence[str]) -> Any:
-    return alt.Scale(domain=list(names), range=list(values))
-
-
-def by_series(alt: Any, names: Sequence[str]) -> Any:
-    """A colour a name, the same in every figure for the same place in `names`."""
-    used = cycle(SERIES)
-    return _scale(alt, names, [COLOURS["line" if name == "others" else next(used)][0] for name in names])
-
-
-def by_shape(alt: Any, names: Sequence[str]) -> Any:
-    """A shape a name, so that colour is never the only difference."""
-    return _scale(alt, names, [SHAPES[i % len(SHAPES)] for i in range(len(names))])
-
-
-def legend(alt: Any, width: int) -> Any:
-    """Above the drawing, in one column on a telephone."""
-    columns = 4 if width > NARROW else 1
-    return alt.Legend(title=None, orient="top", labelLimit=width // columns - 40, symbolSize=90, columns=columns)
-
-
-def altair_here() -> Any:
-    """Altair, with what draws its figures.
-
-    Raises:
-        MissingExtraError: one of the two is not installed.
-    """
-    try:
-        import altair
-        import vl_convert  # noqa: F401  (asked for here so that both are named before any work)
-    except ImportError as error:
-        raise MissingExtraError("altair with vl-convert-python", "report", "drawing the report's figures") from error
-    return altair
-
-
-def drawn(chart: Any, width: int, height: int) -> str:
-    """The chart drawn `width` pixels wide, axis labels included, in the page's type and colours."""
-    import vl_convert
-
-    ink, muted, line, grid = (COLOURS[name][0] for name in ("ink", "muted", "line", "grid"))
-    labels = {
-        "labelColor": muted,
-        "titleColor": muted,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": 400,
-    }
-    themed = (
-        chart.properties(width=width, height=height, autosize={"type": "fit-x", "contains": "padding"})
-        .configure(background=COLOURS["paper"][0], font=FONT, padding=4)
-        .configure_axis(**labels, gridColor=grid, domainColor=line, tickColor=line, titlePadding=10, labelPadding=5)
-        .configure_legend(labelColor=ink, labelFontSize=12, rowPadding=3, columnPadding=16)
-        .configure_title(color=ink, fontSize=13, fontWeight=600, anchor="start", offset=10)
-        .configure_view(stroke=None)
-        .configure_text(color=ink)
-    )
-    drawing: str = vl_convert.vegalite_to_svg(themed.to_dict())
-    return _told(drawing)
-
-
-def _told(drawing: str) -> str:
-    """Each point's description also as a <title>, which browsers show beside the resting mouse."""
-    point = re.compile(r'(<path aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="point"[^>]*)/>')
-    told = point.sub(lambda found: f"{found[1]}><title>{html.escape(html.unescape(found[2]))}</title></path>", drawing)
-    return told.replace("<svg ", '<svg role="img" ', 1)

@@ -72,7 +72,7 @@ def by_series(alt: Any, names: Sequence[str]) -> Any:
     return scale(alt, names, [COLOURS["line" if name == "others" else next(used)][0] for name in names])
 
 
-def shapes(alt: Any, names: Sequence[str]) -> Any:
+def by_shape(alt: Any, names: Sequence[str]) -> Any:
     """A shape for each name, so that colour is not needed to tell them apart."""
     return scale(alt, names, [SHAPES[i % len(SHAPES)] for i in range(len(names))])
 
@@ -83,7 +83,7 @@ def legend(alt: Any, width: int) -> Any:
     return alt.Legend(title=None, orient="top", labelLimit=width // columns - 40, symbolSize=90, columns=columns)
 
 
-def altair() -> Any:
+def altair_here() -> Any:
     """Altair, with vl-convert at hand.
 
     Raises:
@@ -97,7 +97,7 @@ def altair() -> Any:
     return altair
 
 
-def svg(chart: Any, width: int, height: int) -> str:
+def drawn(chart: Any, width: int, height: int) -> str:
     """The chart drawn `width` pixels wide, axis labels included, in the page's type and colours."""
     import vl_convert
 

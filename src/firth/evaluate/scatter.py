@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth.errors import ShapeError
-from firth.evaluate.figures import COLOURS, altair_here, by_series, by_shape, drawn
-from firth.evaluate.ink import COLOURS, altair, by_series, shapes, svg
+from firth.evaluate.ink import COLOURS, altair_here, by_series, by_shape, drawn
 
 WIDTH, HEIGHT = 880, 620  # pixels
 ROOM = 0.08  # of the width, beside the outermost points, for their names
@@ -42,7 +41,6 @@ def scatter(points: ArrayLike, names: Sequence[str], groups: Sequence[str] = (),
             f"names and {len(groups)} groups"
         )
     alt = altair_here()
-    alt = altair()
     height = round(width * HEIGHT / WIDTH)
     low, high = _square(at, width / height)
     rows = [
@@ -57,13 +55,11 @@ def scatter(points: ArrayLike, names: Sequence[str], groups: Sequence[str] = (),
     dots = chart.mark_point(size=42, filled=True, opacity=1).encode(
         color=alt.Color("group:N", scale=by_series(alt, shown), legend=legend),
         shape=alt.Shape("group:N", scale=by_shape(alt, shown), legend=legend),
-        shape=alt.Shape("group:N", scale=shapes(alt, shown), legend=legend),
         description="name:N",
     )
     halo = chart.mark_text(dx=7, align="left", fontSize=12, stroke=COLOURS["paper"][0], strokeWidth=3)
     text = chart.mark_text(dx=7, align="left", fontSize=12, color=COLOURS["ink"][0])
     return drawn(alt.layer(dots, halo.encode(text="name:N"), text.encode(text="name:N")), width, height)
-    return svg(alt.layer(dots, halo.encode(text="name:N"), text.encode(text="name:N")), width, height)
 
 
 def standalone(svg: str, title: str) -> str:
@@ -89,7 +85,6 @@ def standalone(svg: str, title: str) -> str:
 def png(svg: str) -> bytes:
     """The drawing as a PNG, two pixels to each of the drawing's."""
     altair_here()
-    altair()
     import vl_convert
 
     drawn: bytes = vl_convert.svg_to_png(svg, scale=SHARPNESS)

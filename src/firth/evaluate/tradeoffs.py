@@ -14,7 +14,8 @@ from typing import Any
 
 from firth import files
 from firth.errors import SettingsError
-from firth.evaluate.figures import COLOURS, FONT, altair_here, by_series, by_shape, drawn, legend, round_steps, speed
+from firth.evaluate.figures import speed
+from firth.evaluate.ink import COLOURS, FONT, altair_here, by_series, by_shape, drawn, legend, round_steps
 from firth.evaluate.records import BuildReport, Point
 
 WIDTH = 860  # pixels of a drawing
