@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from firth.evaluate.ink import COLOURS, _altair, _by_series, _legend, _shapes, _svg
+from firth.evaluate.ink import COLOURS, altair_here, by_series, by_shape, drawn, legend
 from firth.files import write_text, write_whole
 
 WIDTH, HEIGHT = 760, 260  # pixels
@@ -22,33 +22,33 @@ def lines(series: Series, x: str, y: str, *, log: bool = False) -> str:
         x, y: what the axes are called, units included.
         log: whether the y axis is logarithmic.
     """
-    alt = _altair()
+    alt = altair_here()
     rows = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     chart = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2)
-    drawn = chart.encode(
+    encoded = chart.encode(
         x=alt.X("x:Q", title=x, axis=alt.Axis(tickCount=6, format="~s"), scale=alt.Scale(nice=False)),
         y=alt.Y("y:Q", title=y, scale=scale),
-        color=alt.Color("name:N", scale=_by_series(alt, list(series)), legend=_legend(alt, WIDTH)),
+        color=alt.Color("name:N", scale=by_series(alt, list(series)), legend=legend(alt, WIDTH)),
     )
-    return _svg(drawn, WIDTH, height=HEIGHT)
+    return drawn(encoded, WIDTH, height=HEIGHT)
 
 
 def points(places: Sequence[tuple[float, float]], labels: Sequence[str], told: Sequence[str]) -> str:
     """An SVG of points in a plane, coloured and shaped by their label; each tells its text to a resting mouse."""
-    alt = _altair()
+    alt = altair_here()
     rows = [{"x": a, "y": b, "name": name, "tip": tip} for (a, b), name, tip in zip(places, labels, told, strict=True)]
     names = list(dict.fromkeys(labels))
     quiet: dict[str, Any] = {"title": None, "axis": alt.Axis(labels=False, ticks=False)}
-    drawn = alt.Chart(alt.Data(values=rows)).mark_point(size=70, filled=True, opacity=0.85)
-    encoded = drawn.encode(
+    chart = alt.Chart(alt.Data(values=rows)).mark_point(size=70, filled=True, opacity=0.85)
+    encoded = chart.encode(
         x=alt.X("x:Q", scale=alt.Scale(zero=False, padding=12), **quiet),
         y=alt.Y("y:Q", scale=alt.Scale(zero=False, padding=12), **quiet),
-        color=alt.Color("name:N", scale=_by_series(alt, names), legend=_legend(alt, WIDTH), sort=names),
-        shape=alt.Shape("name:N", scale=_shapes(alt, names), legend=_legend(alt, WIDTH), sort=names),
+        color=alt.Color("name:N", scale=by_series(alt, names), legend=legend(alt, WIDTH), sort=names),
+        shape=alt.Shape("name:N", scale=by_shape(alt, names), legend=legend(alt, WIDTH), sort=names),
         description="tip:N",
     )
-    return _svg(encoded, WIDTH, height=WIDTH * 5 // 8)
+    return drawn(encoded, WIDTH, height=WIDTH * 5 // 8)
 
 
 def save_pictures(
@@ -59,7 +59,7 @@ def save_pictures(
     Raises:
         MissingExtraError: Altair or vl-convert is not installed.
     """
-    _altair()
+    altair_here()
     import vl_convert
 
     written = []
