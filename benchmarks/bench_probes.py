@@ -41,7 +41,7 @@ def main() -> int:
     if not words.exists():
         with bar("word vectors") as progress:
             train_base((document.full for document in documents), seed=0, threads=2, progress=progress).save(words)
-    made = cases(documents, n=4 if small else 40, seed=0, language=language.teller())
+    made = cases(documents, n=4 if small else 24, seed=0, language=language.teller())
     found = {}
     for name, model in (("MiniLM", MODEL), ("word vectors", words)):
         with bar(name) as progress:
