@@ -62,7 +62,10 @@ def asked(store: FirthVectorStore, embedding: FirthEmbedding, text: str, **setti
 def test_an_index_is_filled_and_asked_through_llama_index(tmp_path: Path, embedding: FirthEmbedding) -> None:
     with Collection.create(tmp_path / "x", dims=DIMS) as collection:
         context = StorageContext.from_defaults(vector_store=FirthVectorStore(collection))
-        nodes = [TextNode(id_=key, text=text, metadata=META[key]) for key, text in TEXTS.items()]
+        nodes = [  # by default LlamaIndex embeds the metadata, too
+            TextNode(id_=key, text=text, metadata=META[key], excluded_embed_metadata_keys=["year", "tags", "name"])
+            for key, text in TEXTS.items()
+        ]
         index = VectorStoreIndex(nodes, storage_context=context, embed_model=embedding)
         found = index.as_retriever(similarity_top_k=1).retrieve("dogs bark")
         assert found[0].node.get_content() == "dogs bark"

@@ -121,7 +121,7 @@ def shown_payload(shelf: Shelf, record: Any, wanted: Any) -> dict[str, Any] | No
         for path in wanted["exclude"]:
             removed(kept, parsed(path))
         return kept
-    paths = wanted.get("include") if isinstance(wanted, dict) and set(wanted) == {"include"} else wanted
+    paths: Any = wanted.get("include") if isinstance(wanted, dict) and set(wanted) == {"include"} else wanted
     if not _paths(paths):
         raise Refused(
             400, "with_payload: expected true, false, a list of fields, include or exclude", param="with_payload"
