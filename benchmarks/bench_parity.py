@@ -1,7 +1,12 @@
 """How far are firth's scores from those of trec_eval, mteb, scikit-learn and SciPy on the same numbers?
 
 Run:   make bench Q=parity           (20 s on 2 cores; --small 10 s)
-Last:  never
+Last:  2026-11-23, commit a6ebb26, mteb 2.26.24, pytrec_eval-terrier 0.5.11, seed 0
+       peer           scores                                        largest difference
+       pytrec_eval    15 measures, 500 queries with ties            0
+       mteb           STS, pairs, bitext, summaries, labels         2.0e-08
+       scikit-learn   average precision                             2.2e-16
+       SciPy          Spearman                                      1.1e-16
 """
 
 from __future__ import annotations
