@@ -8,12 +8,15 @@
     records      what one build measured, as plain data
     flips        the queries that a change turned, with both rankings
     adapter      our encoders and collections as models of mteb
-    overlap      texts that two sets share, and the scores on what is left
-    probes       where an encoder fails: facts, writing, position, roles, made from the documents; perturb changes texts
+    overlap      texts that two sets share, and the scores on what is left; benchmarks: fingerprints of public ones
+    probes       where an encoder fails: cases made from the documents, multilingual ones from shipped questions;
+                 perturb changes texts, language tells theirs
+    anatomy      why a score is what it is: spread of the cosines, slices, fewer dimensions, what tuning moved
     waterfall    where the recall went, from exact search to what is returned
     draft        a test set of one's own: drafted, reviewed by a person, read back; checks: what is wrong with one
     gates        a bar that a score must reach, a baseline that it must not fall below
-    report       records -> report.json and a self-contained report.html (figures, page); summary: Markdown
+    report       records -> report.json, report.md (summary) and a self-contained report.html: page and sections,
+                 figures and drawings, ink
 
 The room can be called: `firth.evaluate(encoder, testset)` is `firth.evaluate.judge.evaluate(encoder, testset)`.
 """
