@@ -13,11 +13,11 @@ gradient by autograd; both start from the same weights and take the same batches
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ Step = Callable[[Any], float]
 
 def stepper(course: Any, settings: Any, batches: Any, steps: int) -> Step:
     """A step of firth's own loop; returns its loss."""
-    module = getattr(course, "model", course) if isinstance(course, _Course) else course
+    module = course.model if isinstance(course, _Course) else course
     run = _Run(Task(module, course.loss, batches, steps, lambda _: 1), settings.fit, None, silent)
     module.train()
 
@@ -141,7 +141,7 @@ def bert_speed(documents: Documents, steps: int, *, small: bool) -> dict[str, An
     """BERT's tokens a second against transformers' Trainer."""
     texts = [sentence for document in documents for sentence in document]
     tokenizer = train_wordpiece(texts, size=8_000 if small else 30_522)
-    settings = PretrainSettings(tokens=2048 if small else 4096, steps=steps, dropout=0.0, held_out=0.0)
+    settings = PretrainSettings(tokens=2048 if small else 4096, steps=steps, dropout=0.0, held_out=0.0, warmup=0.0)
     shape = (bert_tiny if small else bert_mini)(tokenizer.size)
     folder = Path(tempfile.mkdtemp()) / "start"
     model = BertPretraining.drawn(shape)
@@ -152,8 +152,6 @@ def bert_speed(documents: Documents, steps: int, *, small: bool) -> dict[str, An
     }
     courses = []
     for name, precision in (("float32", "float32"), ("bfloat16 (the default)", "auto")):
-        from dataclasses import replace
-
         how = replace(settings, precision=precision)
         own = BertPretraining.load(folder)
         for part in (own.bert, *own.bert.layers):
@@ -202,7 +200,7 @@ class PlainCourse(Course):
 
 def elmo_speed(documents: Documents, steps: int, streams: int) -> dict[str, Any]:
     """ELMo's words a second against the plain loop."""
-    how = ElmoTraining(streams=streams, dropout=0.0, held_out=0.0, min_count=2)
+    how = ElmoTraining(streams=streams, dropout=0.0, held_out=0.0, min_count=2, warmup=0.0)
     words = vocabulary(documents, how)
     stream = Stream.of(documents, words, 50)
     systems: dict[str, Step] = {}
@@ -262,6 +260,18 @@ def sense_separation(models: dict[str, Any], texts: list[str]) -> list[dict[str,
     return told
 
 
+@dataclass(frozen=True)
+class LayerMean:
+    """Texts as the mean of one layer's token vectors."""
+
+    reader: Any
+    layer: int
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        found = [layers[self.layer].mean(0).numpy() for _, layers in self.reader.read(list(texts))]
+        return np.stack(found)
+
+
 def sentence_vectors(folder: Path, elmo: Path | None, texts: list[str], *, small: bool) -> list[dict[str, Any]]:
     """STS-B dev Spearman of [CLS], mean, averaged word vectors, ELMo's layers, and after contrastive tuning."""
     import csv
@@ -288,7 +298,12 @@ def sentence_vectors(folder: Path, elmo: Path | None, texts: list[str], *, small
         told.append({"vectors": name, "Spearman": found.values["cosine_spearman"],
                      "low": found.interval.low, "high": found.interval.high, "n": len(dev)})  # fmt: skip
 
+    from firth.contextual.occurrences import BertReader, ElmoReader
+
     tokenizer = Tokenizer.load(folder)
+    reader = BertReader(load_bert(folder), tokenizer)
+    for layer in range(reader.bert.settings.layers + 1):
+        score(f"BERT mean, layer {layer}", LayerMean(reader, layer))
     for mode in ("cls", "mean"):
         score(f"BERT {mode}", SentenceEncoder(load_bert(folder), tokenizer, EncoderSettings(Pooling((mode,)))))
     with tempfile.TemporaryDirectory() as place:
@@ -299,9 +314,7 @@ def sentence_vectors(folder: Path, elmo: Path | None, texts: list[str], *, small
         model = Elmo.load(elmo)
         score("ELMo mean, layers mixed", model)
         for layer in range(len(model.layers) + 1):
-            with torch.no_grad():
-                model.mix.weights.copy_(torch.where(torch.arange(len(model.layers) + 1) == layer, 0.0, -1e4))
-            score(f"ELMo mean, layer {layer}", model)
+            score(f"ELMo mean, layer {layer}", LayerMean(ElmoReader(model), layer))
     encoder = SentenceEncoder(load_bert(folder), tokenizer, EncoderSettings(Pooling(("mean",))))
     pairs = [Pair(a, b, score=value / 5) for a, b, value in read("train")]
     tune(encoder, pairs[:500] if small else pairs, settings=TuneSettings(loss="cosent", rate=1e-4, epochs=2))
@@ -334,7 +347,6 @@ def main() -> None:
         print(found["perplexity"])
     if asked.bert:
         found["trained"] = trained(asked.bert, asked.elmo, documents, small=asked.small)
-    found["peak memory of this run, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     packages = ("torch", "transformers", "tokenizers")
     ruler.save("pretrain_small" if asked.small else "pretrain", {**found, "environment": ruler.environment(*packages)})
 

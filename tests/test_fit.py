@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402  (torch is an extra: the file is skipped without it)
 
 from firth.errors import FormatError, SettingsError, TrainingError  # noqa: E402
-from firth.fit import FitSettings, Task, adamw, fit, rate_at  # noqa: E402
+from firth.fit import FitSettings, Measures, Task, adamw, fit, rate_at  # noqa: E402
 
 Batch = tuple[Tensor, Tensor]
 SETTINGS = FitSettings(epochs=3, rate=0.05, precision="float32", seed=5)
@@ -307,3 +307,27 @@ def test_a_loss_on_dev_within_the_doubt_does_not_cost_what_was_learnt(after: flo
     scores = iter([0.50, after])
     settings = replace(SETTINGS, epochs=1, doubt=0.02)
     assert fit(task_of(Small(), evaluate=lambda: next(scores)), settings).best_epoch == kept
+
+
+def test_measures_are_means_in_the_line_and_in_the_curve_and_begin_anew_at_each_point() -> None:
+    small, told = Small(), []
+    measures = Measures(lambda means: f"right {means['right']:.2f}")
+
+    def loss(batch: Batch) -> Tensor:
+        measures.add("right", 3.0, 4.0)
+        measures.add("never", 0.0, 0.0)
+        return (small(batch[0]) - batch[1]).square().mean()
+
+    batches = [(torch.randn(4, 4), torch.randn(4)) for _ in range(3)]
+    task = Task(small, loss, lambda _: batches, 3, len, measures=measures)
+    found = fit(task, replace(SETTINGS, epochs=1), progress=lambda *seen: told.append(seen[2]))
+    assert all("right 0.75" in line for line in told)
+    assert [point.measures for point in found.curve] == [{"right": 0.75}] * 3
+    assert measures.sums == {}
+
+
+def test_a_step_of_fewer_batches_than_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firth.fit.processes.place", lambda: (0, 2))
+    task = Task(Small(), lambda batch: batch[0].sum(), lambda _: [], 3, len)
+    with pytest.raises(SettingsError, match="accumulate=1: a step's batches are divided among 2 processes"):
+        fit(task, SETTINGS)
