@@ -115,7 +115,7 @@ def test_bad_texts_and_sizes_are_refused_by_name(text: Path, tmp_path: Path) -> 
         pretrain.bert(pretrain.Bert(endless, tmp_path / "out", quiet=True))
     with pytest.raises(DataError, match="fewer than one batch of 8,192"):
         pretrain.bert(pretrain.Bert(short, tmp_path / "out", vocabulary=100, quiet=True))
-    with pytest.raises(DataError, match=r"short\.txt|no word stands 3 times"):
+    with pytest.raises(DataError, match="fewer than one batch of 64 streams of 21"):
         pretrain.elmo(pretrain.Elmo(short, tmp_path / "out", quiet=True))
     with pytest.raises(SettingsError, match="size='huge': expected one of tiny, mini, small, base"):
         pretrain.bert(pretrain.Bert(text, tmp_path / "out", size="huge", quiet=True))
