@@ -2,6 +2,9 @@
 #include "words.hpp"
 
 #include <fcntl.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -392,6 +395,9 @@ std::size_t WordCounter::encode(int32_t *out, int threads, const std::atomic<boo
     });
     if (mapped) munmap(const_cast<int32_t *>(mapped), in_file * sizeof(int32_t));
     if (open) out[total++] = SENTENCE_END;  // the last line had no end of its own
+#if defined(__GLIBC__)
+    malloc_trim(0);  // else the provisional ids' memory stays with the process while it trains
+#endif
     return total;
 }
 

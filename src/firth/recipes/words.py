@@ -51,7 +51,7 @@ class Train:
     max_words: Annotated[int, "Largest vocabulary; 0 = all."] = 0
     phrases: Annotated[int, "Passes that join pairs such as new_york; 0 = none."] = 0
     phrase_threshold: Annotated[float, "Smallest score of a phrase; higher joins fewer."] = Phrases.threshold
-    deterministic: Annotated[bool, "The same bits for any number of threads, at about half the speed."] = False
+    deterministic: Annotated[bool, "The same bits for any number of threads, at about 0.6 of the speed."] = False
     start: Annotated[Path | None, "State of an earlier word2vec training to begin with; new words are added."] = None
     keep_state: Annotated[bool, "Keep OUT.state after the last epoch, for --start."] = False
     seed: Annotated[int, "Of every draw."] = 0
@@ -187,15 +187,20 @@ def show_trained(trained: Trained, console: Console) -> None:
         console.print(f"epoch {epoch:>3}  loss {loss:.4f}")
     console.print(
         f"{trained.out}: {trained.words:,} words of {trained.dims} dimensions from {trained.tokens:,} words of text, "
-        f"{trained.seconds:.1f} s, {trained.words_per_second:,.0f} words/s"
+        f"{trained.seconds:.1f} s, {trained.words_per_second:,.0f} words/s",
+        soft_wrap=True,
     )
-    console.print(f"grade them  firth words eval {trained.out}\nask them    firth words similar {trained.out}")
+    console.print(
+        f"grade them  firth words eval {trained.out}\nask them    firth words similar {trained.out}", soft_wrap=True
+    )
 
 
 def show_exported(exported: Exported, console: Console) -> None:
     """One line."""
     megabytes = exported.bytes / 1e6
-    console.print(f"{exported.out}: {exported.words:,} words of {exported.dims} dimensions, {megabytes:,.1f} MB")
+    console.print(
+        f"{exported.out}: {exported.words:,} words of {exported.dims} dimensions, {megabytes:,.1f} MB", soft_wrap=True
+    )
 
 
 def _counted(settings: Train, start: State | None) -> Corpus:

@@ -200,9 +200,11 @@ class GloVeState:
         for name, value in settings.items():
             if held.meta["settings"].get(name) != value:
                 was = held.meta["settings"].get(name)
-                raise SettingsError(f"{path} was trained with {name}={was!r}, not {value!r}: use another state file")
+                raise SettingsError(
+                    f"{path} was trained with {name}={was!r}, not {value!r}: remove it or name another state file"
+                )
         if held.meta["corpus"] != corpus.checksum:
-            raise SettingsError(f"{path} was trained on another corpus: use another state file")
+            raise SettingsError(f"{path} was trained on another corpus: remove it or name another state file")
         rows = aligned(*held.arrays["rows"].shape)
         rows[:] = held.arrays["rows"]
         return cls(rows, held.meta["epoch"], held.meta["losses"], held.meta["settings"], held.meta["corpus"])

@@ -28,6 +28,8 @@ class Settings(Protocol):
     @property
     def dims(self) -> int: ...
     @property
+    def architecture(self) -> str: ...
+    @property
     def objective(self) -> str: ...
 
 
@@ -106,10 +108,12 @@ class State:
             if state.settings.get(name) != value:
                 raise SettingsError(
                     f"{path} was trained with {name}={state.settings.get(name)!r}, not {value!r}: "
-                    "use the same settings, another state file, or pass it as start"
+                    "use the same settings, remove it, name another state file, or pass it as start"
                 )
         if state.corpus != corpus.checksum:
-            raise SettingsError(f"{path} was trained on another corpus: use another state file, or pass it as start")
+            raise SettingsError(
+                f"{path} was trained on another corpus: remove it, name another state file, or pass it as start"
+            )
         return state
 
 
@@ -117,7 +121,7 @@ def begin(corpus: Corpus, settings: Settings, rng: np.random.Generator) -> State
     """The state before the first epoch: small random inputs, outputs of zero, as word2vec."""
     v = len(corpus.vocabulary)
     rows, outputs = kernel.aligned(v, settings.dims), kernel.aligned(v, settings.dims)
-    _draw(rows, settings.dims, rng)
+    _draw(rows, settings, rng)
     paths = _no_paths(v) if settings.objective != "hierarchical" else kernel.huffman(corpus.vocabulary.counts)
     return State(corpus.vocabulary, rows, outputs, paths, 0, [], {}, 0)
 
@@ -140,15 +144,17 @@ def extended(old: State, corpus: Corpus, settings: Settings, rng: np.random.Gene
         )
     rows, outputs = kernel.aligned(v, settings.dims), kernel.aligned(v, settings.dims)
     rows[:known], outputs[:known] = old.input, old.output
-    _draw(rows[known:], settings.dims, rng)
+    _draw(rows[known:], settings, rng)
     counts = corpus.vocabulary.counts.copy()
     counts[:known] += old.vocabulary.counts
     paths = _grafted(old.paths, known, counts[known:]) if tree else _no_paths(v)
     return State(Vocabulary(corpus.vocabulary.words, counts), rows, outputs, paths, 0, [], {}, 0)
 
 
-def _draw(rows: Vectors, dims: int, rng: np.random.Generator) -> None:
-    rows[:, :dims] = (rng.random((len(rows), dims), np.float32) - 0.5) / dims
+def _draw(rows: Vectors, settings: Settings, rng: np.random.Generator) -> None:
+    """word2vec's small random rows; twice as large for CBOW, since the mean of several is smaller again."""
+    d, width = settings.dims, 2 if settings.architecture == "cbow" else 1
+    rows[:, :d] = (rng.random((len(rows), d), np.float32) - 0.5) * (width / d)
 
 
 def _no_paths(v: int) -> Paths:
