@@ -18,6 +18,10 @@ from firth.evaluate.ink import COLOURS, altair_here, by_series, by_shape, drawn
 WIDTH, HEIGHT = 880, 620  # pixels
 ROOM = 0.08  # of the width, beside the outermost points, for their names
 SHARPNESS = 2  # pixels of the PNG to one of the drawing
+TYPE = 12  # pixels, the height of names
+LETTER = 0.55  # of the type's height, a letter's width on average
+SIDES = {"right": (7, 0, "left"), "left": (-7, 0, "right"), "above": (0, -12, "center"), "below": (0, 12, "center")}
+SHARES = {"left": 0.0, "center": 0.5, "right": 1.0}  # of a name that lies to the left of where it is put
 
 Points = NDArray[np.float64]  # (n, 2)
 
@@ -43,9 +47,12 @@ def scatter(points: ArrayLike, names: Sequence[str], groups: Sequence[str] = (),
     alt = altair_here()
     height = round(width * HEIGHT / WIDTH)
     low, high = _square(at, width / height)
+    pixels = (at - low) / (high - low) * (width, -height)
     rows = [
-        {"x": x, "y": y, "name": name, "group": group}
-        for (x, y), name, group in zip(at.tolist(), names, groups or ["words"] * len(names), strict=True)
+        {"x": x, "y": y, "name": name, "group": group, "side": side}
+        for (x, y), name, group, side in zip(
+            at.tolist(), names, groups or ["words"] * len(names), _sides(pixels, names), strict=True
+        )
     ]
     chart = alt.Chart(alt.Data(values=rows)).encode(
         x=_axis(alt, "x", low[0], high[0]), y=_axis(alt, "y", low[1], high[1])
@@ -57,9 +64,13 @@ def scatter(points: ArrayLike, names: Sequence[str], groups: Sequence[str] = (),
         shape=alt.Shape("group:N", scale=by_shape(alt, shown), legend=legend),
         description="name:N",
     )
-    halo = chart.mark_text(dx=7, align="left", fontSize=12, stroke=COLOURS["paper"][0], strokeWidth=3)
-    text = chart.mark_text(dx=7, align="left", fontSize=12, color=COLOURS["ink"][0])
-    return drawn(alt.layer(dots, halo.encode(text="name:N"), text.encode(text="name:N")), width, height)
+    halos, texts = [], []
+    for side, (dx, dy, align) in SIDES.items():
+        here = chart.transform_filter(alt.datum.side == side).encode(text="name:N")
+        place = {"dx": dx, "dy": dy, "align": align, "fontSize": TYPE}
+        halos.append(here.mark_text(**place, stroke=COLOURS["paper"][0], strokeWidth=3))
+        texts.append(here.mark_text(**place, color=COLOURS["ink"][0]))
+    return drawn(alt.layer(*halos, dots, *texts), width, height)
 
 
 def standalone(svg: str, title: str) -> str:
@@ -87,8 +98,29 @@ def png(svg: str) -> bytes:
     altair_here()
     import vl_convert
 
-    drawn: bytes = vl_convert.svg_to_png(svg, scale=SHARPNESS)
-    return drawn
+    image: bytes = vl_convert.svg_to_png(svg, scale=SHARPNESS)
+    return image
+
+
+def _sides(at: Points, names: Sequence[str]) -> list[str]:
+    """On which side of its point (in pixels) each name covers least of the points and of the names before it."""
+    boxes = [(x - 4, y - 4, x + 4, y + 4) for x, y in at.tolist()]
+    sides = []
+    for (x, y), name in zip(at.tolist(), names, strict=True):
+        wide = len(name) * TYPE * LETTER
+        tried = {}
+        for side, (dx, dy, align) in SIDES.items():
+            left, top = x + dx - wide * SHARES[align], y + dy - TYPE / 2
+            tried[side] = (left, top, left + wide, top + TYPE)
+        best = min(tried, key=lambda side: sum(_overlap(tried[side], box) for box in boxes))
+        sides.append(best)
+        boxes.append(tried[best])
+    return sides
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    """Square pixels that two boxes share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
 def _square(at: Points, ratio: float) -> tuple[Points, Points]:
