@@ -6,18 +6,18 @@ Last:  2026-11-23, 2 threads, one seed, 2 cores Zen 5 that other work shared; ±
        row (words)         system      words/s     ratio  peak MB  WS353       SimLex-999  MEN         analogies
        sg100   (17.8 M)    gensim        373,820   1      203      .652 ±.060  .332 ±.058  .615 ±.022  .296 ±.007
                            firth       6,475,070   17.3   208      .669 ±.056  .307 ±.058  .625 ±.022  .294 ±.007
-       cbow100 (17.8 M)    gensim      1,369,096   1      203      .615 ±.066  .268 ±.061  .554 ±.025  .261 ±.007
-                           firth       4,199,547   3.1    212      .596 ±.069  .267 ±.060  .552 ±.024  .252 ±.007
+       cbow100 (17.8 M)    gensim      1,193,516   1      203      .614 ±.068  .267 ±.061  .553 ±.025  .263 ±.007
+                           firth       5,280,911   4.4    207      .598 ±.070  .268 ±.060  .551 ±.024  .254 ±.007
        sg300   (3 M)       gensim        337,607   1      194      .472 ±.088  .252 ±.061  .420 ±.035  .110 ±.006
                            firth       4,533,655   13.4   160      .496 ±.084  .253 ±.060  .442 ±.032  .097 ±.006
        hs100   (3 M)       gensim        728,909   1      160      .601 ±.067  .194 ±.061  .577 ±.027  .148 ±.007
                            firth       2,752,026   3.8    114      .590 ±.073  .199 ±.063  .552 ±.028  .145 ±.007
        glove   (3 M)       Stanford C    316,309   1      643      .382 ±.098  .129 ±.062  .329 ±.036  .070 ±.005
                            firth       4,966,446   15.7   224      .333 ±.098  .134 ±.059  .322 ±.036  .074 ±.005
-       count   (17.8 M)    gensim      4,470,601   1      170      5 repeats
-                           firth      35,052,020   7.8    191      (6.1 - 9.0)
-       glove's parts: pairs counted and shuffled 17.8x, cells trained 15.9x. 2 threads over 1: 1.2, waiting for cores.
-       A first run of sg100 gave 14.5x with SimLex .314 to gensim's .319.
+       count   (17.8 M)    gensim      3,591,916   1      170      5 repeats
+                           firth      30,978,060   8.0    191      (6.7 - 9.0)
+       glove's parts: pairs counted and shuffled 17.8x, cells trained 15.9x. By processor time CBOW is 5.0x. 2 threads
+       over 1: 1.26x, waiting for cores; 1.77x by processor time. A first run of sg100 gave 14.5x, SimLex .314 to .319.
 
 Every system starts from the same text file in a process of its own and ends with vectors in a file; words/s are the raw
 words of the corpus times the epochs over all of that. On a busy machine the ratio of processor times says more than

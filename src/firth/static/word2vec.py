@@ -134,8 +134,10 @@ class Word2Vec:
             if state is not None:
                 training.save(state)
         about = {"settings": settings, "losses": training.losses, "tokenizer": corpus.tokenizer}
-        vectors = np.ascontiguousarray(training.input[:, : self.dims])
-        return WordVectors(training.vocabulary.words, vectors, training.vocabulary.counts, about=about)
+        vocabulary, rows = training.vocabulary, training.input
+        del training  # and with it the output rows, before the inputs are copied
+        vectors = np.ascontiguousarray(rows[:, : self.dims])
+        return WordVectors(vocabulary.words, vectors, vocabulary.counts, about=about)
 
     def _epoch(self, training: State, corpus: Corpus, epoch: int, progress: Progress) -> State:
         keep, busiest, kept = _subsampling(training.vocabulary.counts, self.subsample)
