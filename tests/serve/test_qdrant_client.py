@@ -90,6 +90,16 @@ QUERIES: dict[str, dict[str, Any]] = {
         "query_filter": CHEAP,
         "offset": 2,
     },
+    "filtered by words before": {
+        "prefetch": models.Prefetch(
+            query=QUERY,
+            using="a",
+            limit=30,
+            filter=models.Filter(must=[models.FieldCondition(key="lang", match=models.MatchText(text="fr"))]),
+        ),
+        "query": models.FusionQuery(fusion="rrf"),
+        "limit": 30,
+    },
     "rescored": {"prefetch": models.Prefetch(query=QUERY[::-1], using="b", limit=30), "query": QUERY, "using": "a"},
     "rescored twice": {
         "prefetch": models.Prefetch(prefetch=[NEAR_A, NEAR_B], query=models.FusionQuery(fusion="rrf"), limit=12),

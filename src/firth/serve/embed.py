@@ -58,7 +58,7 @@ def model_of(call: Call, name: str) -> tuple[Served, str | None]:
     return served, None
 
 
-def role_of(served: Served, wanted: str | None, field: str) -> str | None:
+def role_of(served: Served, wanted: Any, field: str) -> str | None:
     """The kind that the encoder knows for a client's word for it.
 
     Raises:
@@ -66,6 +66,8 @@ def role_of(served: Served, wanted: str | None, field: str) -> str | None:
     """
     if wanted is None:
         return None
+    if not isinstance(wanted, str):
+        raise Refused(400, f"{field}: expected a string", param=field)
     if wanted in ROLES:
         return ROLES[wanted]
     if wanted in served.prompts:

@@ -65,6 +65,8 @@ async def asked(call: Call, question: Question) -> tuple[Shelf, list[Hit], dict[
         raise Refused(400, "expected one of query, vector and id")
     if not 1 <= question.k <= limits.points:
         raise Refused(400, f"k: {question.k}: expected 1 to {limits.points:,}", param="k")
+    if question.ef is not None and not 1 <= question.ef <= limits.points:
+        raise Refused(400, f"ef: {question.ef}: expected 1 to {limits.points:,}", param="ef")
     if question.filter is not None:
         checked_depth(question.filter, 2 * limits.depth + 2, "filter")
     begun = time.perf_counter()

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from firth.arrays import Vectors
+from firth.serve.batcher import narrowed
 from firth.serve.library import Library, Shelf
 from firth.serve.qdrant.bodies import Params, Query
 from firth.serve.qdrant.shapes import both, checked_filter, checked_limit, point_id, refuse_shards
@@ -56,7 +57,7 @@ async def understood(call: Call, shelf: Shelf, body: Query) -> tuple[Asked, dict
     """The query with its texts embedded and every part checked."""
     holder: dict[str, Any] = {"query": body.query, "prefetch": body.prefetch}
     checked_depth(holder, 4 * call.server.limits.depth, "query")
-    found = [place for key in holder for place in places(holder[key], holder, key)]
+    found = [place for key in holder for place in places(holder[key], holder, key, query=True)]
     few(call, len(found), "texts")
     usage = await spoken(call, shelf, found, "query", keeps=False)
     body.query, body.prefetch = holder["query"], holder["prefetch"]
@@ -68,7 +69,7 @@ def vector_of(asked: Asked, wanted: Any) -> tuple[Vectors, list[Key]]:
     if isinstance(wanted, Spoken):
         row: Vectors = wanted.vector
         width = asked.source[0].spaces.get(asked.using)
-        return (row if width is None or width.dims >= len(row) else row[: width.dims]), []
+        return (row if width is None or width.dims >= len(row) else narrowed(row[None], width.dims)[0]), []
     if isinstance(wanted, int | str) and not isinstance(wanted, bool):
         shelf, name = asked.source
         records = shelf.collection.get([point_id(wanted)], with_vectors=True)

@@ -9,7 +9,8 @@ import msgspec
 from firth.serve.embed import checked_texts, encoded, model_of
 from firth.serve.qdrant.config import KINDS, Change, Create, Index, described, schema_of, vector_settings
 from firth.serve.qdrant.shapes import answered, failure, shelf_of, updated
-from firth.serve.wire import Call, Endpoint, Refused, Reply, reply, unsupported
+from firth.serve.wire import DEEPEST, Call, Endpoint, Refused, Reply, checked_depth, reply, unsupported
+from firth.store.where import compiled
 
 
 class Aliases(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,6 +34,7 @@ async def listed(call: Call) -> Reply:
 async def made(call: Call) -> Reply:
     """A new collection."""
     body = call.read(Create)
+    checked_depth(msgspec.to_builtins(body), DEEPEST, "the body")
     settings = vector_settings(body, call.server.limits)
     echoed = {name: value for name, value in msgspec.to_builtins(body).items() if value is not None}
     await call.write(call.server.library.create, call.path["collection"], settings, made=echoed)
@@ -47,6 +49,7 @@ async def told(call: Call) -> Reply:
 async def changed(call: Call) -> Reply:
     """What may be changed later: metadata, and what only says how Qdrant would go about it."""
     body, shelf = call.read(Change), shelf_of(call)
+    checked_depth(msgspec.to_builtins(body), DEEPEST, "the body")
     unsupported(
         {
             "vectors": body.vectors,
@@ -81,6 +84,8 @@ async def exists(call: Call) -> Reply:
 async def indexed(call: Call) -> Reply:
     """A payload field's values in order, which makes filters on it fast and changes no answer."""
     body, shelf = call.read(Index), shelf_of(call)
+    checked_depth(body.field_schema, DEEPEST, "field_schema")
+    compiled({"must": [{"is_empty": {"key": body.field_name}}]})  # is it a path that filters can ask?
     about = schema_of(body)
     kind = KINDS.get(about["data_type"])
     if kind is not None:

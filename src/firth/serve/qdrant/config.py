@@ -18,6 +18,8 @@ DISTANCES: dict[str, Metric] = {"Cosine": "cosine", "Dot": "dot", "Euclid": "euc
 KINDS = {"keyword": "keyword", "uuid": "keyword", "integer": "number", "float": "number", "datetime": "time"}
 SCHEMAS = (*KINDS, "bool", "geo", "text")  # filters on the last three need no index here
 DECLARED = {"keyword": "keyword", "number": "float", "time": "datetime"}
+LONGEST_NAME = 200  # characters
+MOST_VECTORS = 64  # sets of vectors of one collection
 HNSW = {"m": 16, "ef_construct": 200, "full_scan_threshold": 10_000}
 
 
@@ -80,6 +82,9 @@ def vector_settings(body: Create, limits: Limits) -> dict[str, VectorSettings]:
             )
     vectors = body.vectors or {}
     named = {"": vectors} if "size" in vectors or "distance" in vectors else vectors
+    wrong = [name for name in named if len(name) > LONGEST_NAME or (name and not name.isprintable())]
+    if wrong or len(named) > MOST_VECTORS:
+        raise Refused(400, f"vectors: expected at most {MOST_VECTORS} with printable names, got {len(named)}")
     if not named:
         raise Refused(400, "vectors: expected size and distance; a collection without vectors is not supported")
     return {
@@ -165,10 +170,10 @@ def _settings(about: Any, body: Create, at: str, limits: Limits) -> VectorSettin
         raise Refused(400, f"not supported: {at}.datatype other than float32 (it would change the scores)")
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limits.dims:
         raise Refused(400, f"{at[:100]}.size: {size!r:.40}: expected 1 to {limits.dims:,}", param=at)
-    if distance not in DISTANCES:
+    if not isinstance(distance, str) or distance not in DISTANCES:
         raise Refused(400, f"{at[:100]}.distance: {distance!r:.40} is not supported; expected {', '.join(DISTANCES)}")
     for quantization in (body.quantization_config, about.get("quantization_config")):
-        if quantization and set(quantization) != {"scalar"}:
+        if quantization and (not isinstance(quantization, dict) or set(quantization) != {"scalar"}):
             raise Refused(400, "not supported: quantization_config other than scalar (it would change the result)")
     hnsw = {**_given(body.hnsw_config), **_given(about.get("hnsw_config"))}
     m, ef = hnsw.get("m", 16), hnsw.get("ef_construct", 200)
@@ -191,4 +196,6 @@ def _as_params(spaces: Mapping[str, VectorSettings]) -> dict[str, Any]:
 
 
 def _given(values: Any) -> dict[str, Any]:
+    if values is not None and not isinstance(values, dict):
+        raise Refused(400, f"expected an object of settings, got {values!r:.80}")
     return {name: value for name, value in (values or {}).items() if value is not None}

@@ -39,6 +39,7 @@ from firth.serve.qdrant.texts import places, spoken
 from firth.serve.wire import DEEPEST, Call, Endpoint, Refused, Reply, checked_depth, unsupported
 from firth.store import Key, Record
 from firth.store.paths import parsed
+from firth.store.records import checked_key
 
 T = TypeVar("T")
 
@@ -147,7 +148,7 @@ async def scrolled(call: Call) -> Reply:
         call.rows = len(rows)
         points = [{**shown(shelf, r, with_payload, body.with_vector), "order_value": value} for r, value in rows]
         return answered(call, {"points": points, "next_page_offset": None})
-    start = None if body.offset is None else point_id(body.offset)
+    start = None if body.offset is None else checked_key(point_id(body.offset))
     page = await call.work(
         shelf.collection.scroll, filter_, limit=limit, start=start, with_vectors=bool(body.with_vector)
     )

@@ -133,6 +133,8 @@ async def _older(call: Call, shelf: Shelf, body: Search) -> tuple[Asked, Query]:
     vector, using = body.vector, None
     if isinstance(vector, dict) and set(vector) == {"name", "vector"}:
         vector, using = vector["vector"], vector["name"]
+        if not isinstance(using, str):
+            raise Refused(400, "vector.name: expected a string", param="vector")
     new = Query(
         query={"nearest": vector},
         using=using,
@@ -185,8 +187,8 @@ def _fused(asked: Asked, sources: list[list[Scored]]) -> list[Scored]:
         if not isinstance(about, dict) or set(about) - {"k", "weights"}:
             raise Refused(400, "query.rrf: expected k and weights", param="query")
         k, weights = about.get("k"), about.get("weights")
-        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
-            raise Refused(400, "query.rrf.k: expected a whole number of at least 1", param="query")
+        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= WIDEST):
+            raise Refused(400, f"query.rrf.k: expected a whole number from 1 to {WIDEST:,}", param="query")
         if weights is not None and not numbers(weights, len(lists)):
             raise Refused(400, "query.rrf.weights: expected a number for each prefetch", param="query")
         scores = by_rank(lists, k=k or 2, weights=weights)
@@ -285,6 +287,8 @@ def _recommended(shelf: Shelf, asked: Asked) -> list[Scored]:
             row, ids = vector_of(asked, example)
             found_.append(row)
             mentioned += ids
+    if len({len(row) for side in rows.values() for row in side}) > 1:
+        raise Refused(400, "query.recommend: the examples are of different widths", param="query")
     if not rows["positive"]:
         raise Refused(400, "query.recommend.positive: expected at least one example", param="query")
     mean = np.mean(rows["positive"], axis=0)

@@ -12,7 +12,6 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -64,7 +63,7 @@ async def removed(call: Call) -> Reply:
 
 async def recovered(call: Call) -> Reply:
     """The collection as it was when the snapshot was taken."""
-    name = Path(urlsplit(call.read(Recover).location).path).name
+    name = call.read(Recover).location.rpartition("/")[2]
     path = _path(call, name)
     await call.write(_put_back, call.server.library, call.path["collection"], path)
     return answered(call, True)

@@ -41,15 +41,19 @@ def is_text(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("text"), str) and set(value) <= OBJECT
 
 
-def places(value: Any, holder: Any, key: Any) -> Iterable[Place]:
-    """Every text object in a vector, in named vectors, or in a query; without recursion."""
+def places(value: Any, holder: Any, key: Any, *, query: bool = False) -> Iterable[Place]:
+    """Every text object in a vector, in named vectors, or in a query (not in its filters); without recursion."""
     left = [(value, holder, key)]
     while left:
         found, holder, key = left.pop()
         if is_text(found):
             yield holder, key
         elif isinstance(found, dict):
-            left.extend((inner, found, name) for name, inner in found.items() if isinstance(inner, dict | list))
+            left.extend(
+                (inner, found, name)
+                for name, inner in found.items()
+                if isinstance(inner, dict | list) and not (query and name == "filter")  # {"match": {"text": …}}
+            )
         elif isinstance(found, list) and found and isinstance(found[0], dict | list):
             left.extend((inner, found, i) for i, inner in enumerate(found) if isinstance(inner, dict | list))
 
