@@ -134,7 +134,9 @@ class Server:
         routes = [
             Route(e.path, Door(self, e).answer, methods=[e.method], name=f"{e.method} {e.path}") for e in self.endpoints
         ]
-        return Starlette(routes=routes, lifespan=life, exception_handlers={HTTPException: _nowhere})
+        app = Starlette(routes=routes, lifespan=life, exception_handlers={HTTPException: _nowhere})
+        app.router.redirect_slashes = False  # a redirect would repeat the caller's own Host header
+        return app
 
 
 class Door:
