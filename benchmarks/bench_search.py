@@ -36,6 +36,7 @@ from vectors import vectors
 EF = (16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 300, 450, 700)
 LEVELS = (0.95, 0.99)
 ENOUGH = 0.995  # recall at which a contender's wider beams are no longer measured
+EMPTY = (("x hnswlib", ""), ("range", ""), ("build s", ""))  # of a contender that does not come to a recall
 M, EF_CONSTRUCTION = 16, 200
 
 
@@ -133,6 +134,9 @@ def run(contenders: list[Contender], queries: Vectors, truth: Ids, k: int, repea
         base = next(c for c in contenders if c.name == "hnswlib")
         for c in contenders:
             ratios = [c.rate(level, i) / base.rate(level, i) for i in range(repeats)]
+            if any(np.isnan(ratios)):
+                rows.append({"k": k, "recall": level, "system": c.name, "queries/s": "not reached"} | dict(EMPTY))
+                continue
             rows.append(
                 {
                     "k": k,
@@ -161,6 +165,11 @@ def main() -> None:
     if settings.peers:
         del sets["scifact_docs"]
     result: dict[str, Any] = {"m": M, "ef_construction": EF_CONSTRUCTION, "answers": []}
+    result["environment"] = measure.environment("hnswlib", "faiss-cpu", "numpy")
+    question = "search"
+    if settings.peers:
+        result["environment"]["versions"] |= search_peers.versions()
+        question = "search_peers"
     for over, kinds in sets.items():
         rows = vectors(over)
         contenders = built(rows, settings.threads, peers=settings.peers)
@@ -176,11 +185,7 @@ def main() -> None:
                 result["answers"].append(
                     {"rows": over, "n": len(rows), "queries": asked, "k": k, "table": table, "points": points}
                 )
-    result["environment"] = measure.environment("hnswlib", "faiss-cpu", "numpy")
-    if settings.peers:
-        result["environment"]["versions"] |= search_peers.versions()
-    question = "search_peers" if settings.peers else "search"
-    measure.save(f"{question}_small" if settings.small else question, result)
+                measure.save(f"{question}_small" if settings.small else question, result)
 
 
 def _hnswlib(index: Any, queries: Vectors, k: int, ef: int) -> Ids:

@@ -12,6 +12,16 @@ namespace {
 
 using Allow = std::optional<In1<uint8_t>>;
 
+constexpr std::size_t SHORT_WORK = 20'000'000;  // look-ups that take a few milliseconds: no second thread
+
+// Ctrl-C is looked for meanwhile where the work is long.
+template <class Work> void run(const Work &work, std::size_t look_ups, int threads) {
+    if (threads > 1 || look_ups > SHORT_WORK) return interruptible(work);
+    const std::atomic<bool> never{false};
+    nb::gil_scoped_release released;
+    work(never);
+}
+
 ScanWanted checked(std::size_t q, std::size_t n, std::size_t k, const Allow &allow, const Out2<int64_t> &ids,
                    const Out2<float> &scores) {
     if (ids.shape(0) != q || scores.shape(0) != q || ids.shape(1) != k || scores.shape(1) != k || k == 0 ||
@@ -26,18 +36,20 @@ void nibbles(In2<uint8_t> packed, std::size_t n, In2<float> tables, Allow allow,
     if (m == 0 || m % 4 || tables.shape(1) % 16 || packed.shape(1) != m * 16 || packed.shape(0) * SCAN_BLOCK < n)
         throw std::invalid_argument("scan_nibbles: tables and codes do not fit");
     const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
-    interruptible([&](const std::atomic<bool> &stop) {
+    const auto work = [&](const std::atomic<bool> &stop) {
         scan_nibbles(wanted, packed.data(), m, tables.data(), ids.data(), scores.data(), threads, stop);
-    });
+    };
+    run(work, q * n * m / 16, threads);
 }
 
 void tables(In2<uint8_t> codes, In2<float> tables, Allow allow, Out2<int64_t> ids, Out2<float> scores, int threads) {
     const std::size_t q = tables.shape(0), n = codes.shape(0), m = codes.shape(1);
     if (m == 0 || tables.shape(1) != m * 256) throw std::invalid_argument("scan_tables: tables and codes do not fit");
     const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
-    interruptible([&](const std::atomic<bool> &stop) {
+    const auto work = [&](const std::atomic<bool> &stop) {
         scan_tables(wanted, codes.data(), m, tables.data(), ids.data(), scores.data(), threads, stop);
-    });
+    };
+    run(work, q * n * m, threads);
 }
 
 void scalar(In2<uint8_t> codes, In2<float> queries, In1<float> centre, In1<float> step, Allow allow,
@@ -46,10 +58,11 @@ void scalar(In2<uint8_t> codes, In2<float> queries, In1<float> centre, In1<float
     if (queries.shape(1) != d || centre.shape(0) != d || step.shape(0) != d)
         throw std::invalid_argument("scan_scalar: queries and codes do not fit");
     const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
-    interruptible([&](const std::atomic<bool> &stop) {
+    const auto work = [&](const std::atomic<bool> &stop) {
         scan_scalar(wanted, codes.data(), d, queries.data(), centre.data(), step.data(), ids.data(), scores.data(),
                     threads, stop);
-    });
+    };
+    run(work, q * n * d / 16, threads);
 }
 
 }  // namespace

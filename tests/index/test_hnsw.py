@@ -47,6 +47,19 @@ def test_a_declared_recall_is_met_and_a_lower_one_costs_less(index: HNSW, rows: 
     assert index.recall(queries, ef=200) > 0.99
 
 
+def test_a_declared_recall_is_met_after_the_index_has_grown(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 96)).astype(np.float32)
+    rows = centres[rng.integers(0, 40, 10_200)] + rng.normal(size=(10_200, 96)).astype(np.float32)
+    index = HNSW.build(rows[:5000], m=12, ef_construction=100, threads=2)
+    before = index.beam(10, recall=0.99)
+    index.add(None, rows[5000:10_000], threads=2)
+    assert index.beam(10, recall=0.99) > before
+    assert index.recall(rows[10_000:], 10) >= 0.985  # 200 queries: standard error 0.002
+    index.save(tmp_path / "x")
+    assert HNSW.load(tmp_path / "x").beam(10) == index.beam(10)
+
+
 def test_the_graph_and_the_answers_do_not_depend_on_threads(rows: Vectors, queries: Vectors, tmp_path: Path) -> None:
     one, four = (HNSW.build(rows, m=8, ef_construction=40, threads=n) for n in (1, 4))
     one.save(tmp_path / "1")

@@ -127,7 +127,7 @@ class Product(Saved):
         """(q, m, 2^bits): each part of the query against each centre of that part."""
         turned = queries if self.rotation is None else queries @ self.rotation
         parts = turned.reshape(len(queries), self.m, -1)
-        products: Vectors = np.einsum("qmd,mkd->qmk", parts, self.books, dtype=np.float64).astype(np.float32)
+        products: Vectors = np.matmul(parts.swapaxes(0, 1), self.books.swapaxes(1, 2)).swapaxes(0, 1)
         if not euclid:
             return products
         squares = (parts**2).sum(2)[:, :, None] + (self.books**2).sum(2)[None]

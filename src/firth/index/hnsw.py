@@ -38,9 +38,12 @@ DEFAULT_EF = 100  # the same, where it has none
 # 20,000 MiniLM vectors that the walk itself has not lost.
 RERANK_BEYOND = 20
 EXACT_BELOW = 1_000  # vectors; a scan of so few codes is faster than a walk
-# A scan costs c codes, a walk through a filter n/c times the usual: they meet near c = sqrt(SCAN_BALANCE · n).
-SCAN_BALANCE = 4_000
-THROUGH_BELOW = 0.6  # share allowed; below it a walk scores allowed nodes only, above it a wider beam costs less
+# A scan costs c codes, a walk that looks behind what is not allowed reads n/c lists a hop: they meet near
+# c = sqrt(SCAN_BALANCE · n); benchmarks/bench_filters.py.
+SCAN_BALANCE = 100
+# Share allowed below which a walk scores allowed nodes only: at a tenth it takes half the time of a wider beam, at a
+# half as long as that, and finds a little less.
+THROUGH_BELOW = 0.3
 REPAIR_SHARE = 0.05  # of all nodes removed before the lists around them are mended
 REPAIR_LEAST = 64
 
@@ -186,7 +189,7 @@ class HNSW:
             return max(ef, k)
         if self.curve is None:
             return max(DEFAULT_EF, 2 * k)
-        return self.curve.ef(k, DEFAULT_RECALL if recall is None else recall)
+        return self.curve.ef(k, DEFAULT_RECALL if recall is None else recall, vectors=len(self))
 
     def add(self, keys: KeyList | None, vectors: ArrayLike, *, threads: int | None = None) -> None:
         """More vectors, beside running searches; `keys` None numbers them on from the largest.

@@ -49,6 +49,7 @@ def save(index: HNSW, path: Path | str) -> None:
         "entry": int(graph.entry),
         "codec": codec_meta,
         "curve": index.curve.state() if index.curve else None,
+        "measured": index.curve.vectors if index.curve else 0,
         **key_meta,
     }
     columns: dict[str, NDArray[Any]] = {name: getattr(graph, name) for name in _COLUMNS}
@@ -94,7 +95,9 @@ def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[A
     index._held = tuple(columns.values())
     alive = columns["keys"][:, 0][columns["state"][:, 0] == 0]
     index._keys = Keys.restore(meta, arrays, alive)
-    index.curve = Curve.restore(meta["curve"]) if meta["curve"] is not None else None
+    # Files of before `measured` was kept: the curve is taken to be of the index as it lies there.
+    measured = int(meta.get("measured", len(alive)))
+    index.curve = Curve.restore(meta["curve"], measured) if meta["curve"] is not None else None
     return index
 
 

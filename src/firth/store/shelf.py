@@ -18,7 +18,7 @@ from firth.index import HNSW, calibrate
 from firth.store.schema import VectorSettings
 
 SLICE = 4_096  # rows added between two looks at whether to stop
-CURVE_HOLDS = 2  # times as many vectors; then recall for one ef has fallen by about a point, and is measured anew
+CURVE_HOLDS = 2  # times as many vectors: until then the curve's own guess of a wider beam is taken, then it is measured
 MEASURED = 200  # rows that it is measured on
 FORGET = 1_024  # removals between two such looks
 
