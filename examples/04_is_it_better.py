@@ -1,6 +1,6 @@
 """Is a model better, by how much, and on which queries? Two encoders on one test set, with the test that says so.
 
-    python examples/06_is_it_better.py all-MiniLM-L6-v2 my-tuned-model examples/data/scifact
+    python examples/04_is_it_better.py all-MiniLM-L6-v2 my-tuned-model examples/data/scifact
 
 Any of the two may be a file of word vectors or a hosted model ("openai:text-embedding-3-small").
 """
