@@ -110,7 +110,7 @@ def shown_payload(shelf: Shelf, record: Any, wanted: Any) -> dict[str, Any] | No
     """
     if wanted is False or wanted is None:
         return None
-    payload = record.payload
+    payload: dict[str, Any] = record.payload
     if shelf.made is None:
         more = {name: value for name, value in (("title", record.title), ("text", record.text)) if value}
         payload = {**more, **payload}
