@@ -191,7 +191,7 @@ def test_the_map_can_be_coloured_zoomed_asked_and_opened(tab: Any) -> None:
     until(tab, "document.querySelectorAll('#legend li').length === 5")
     assert tab.evaluate(COLOURS) >= 4
     tab.locator("#highlight").fill("robin in the garden")
-    until(tab, "document.querySelector('#maptold').textContent.includes('of the 50 nearest')")
+    until(tab, "document.querySelector('#maptold').textContent.includes('of the 20 nearest')")
     tab.locator("#closer").click()
     tab.locator("#plane").focus()
     for key in ("+", "ArrowLeft", "ArrowUp", "0"):

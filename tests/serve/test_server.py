@@ -21,13 +21,17 @@ import numpy as np
 import pytest
 
 from asking import ask
+from firth import files
 from firth.errors import FormatError, LockedError, SettingsError
+from firth.recipes.stages import LAYOUT, MARK
 from firth.serve import Limits, Running, Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.keys import Keys, add_key
 from firth.serve.library import Library, open_library
 from firth.serve.rate import Buckets
 from firth.serve.wire import Refused
+from firth.static import WordVectors
+from firth.static.average import mean
 from firth.store import Collection
 
 EMBED = {"model": "hashed-words", "input": "a cat"}
@@ -299,6 +303,29 @@ def test_what_lies_in_a_folder_decides_what_is_served(tmp_path: Path, encoder: A
     fresh = open_library(tmp_path / "new" / "folder")
     assert (fresh.names, fresh.grows) == ([], True)
     fresh.close()
+
+
+def test_a_built_folder_is_served_with_its_model_its_recall_and_its_report(tmp_path: Path) -> None:
+    out = tmp_path / "shop.firth"
+    out.mkdir()
+    words = ["cat", "dog", "bank", "share"]
+    model = mean(WordVectors(words, np.eye(4, 8, dtype=np.float32) + 0.1))
+    model.save(out / "words.safetensors")
+    with Collection.create(out / "collection", encoder=model) as made:
+        made.upsert(["a", "b"], ["a cat and a dog", "the bank and its share"])
+    files.write_json(out / MARK, {"layout": LAYOUT, "model": "words.safetensors", "recall": 0.9, "chosen": {"dims": 8}})
+    (out / "report.html").write_text("<!doctype html><title>report</title>")
+    with started(Server(open_library(out), Settings(port=0))) as running:
+        body = {"collection": "shop", "query": "dog", "k": 1}
+        assert ask(running.url, "POST", "/api/v1/search", body)[2]["hits"][0]["id"] == "a"
+        about = ask(running.url, "GET", "/api/v1")[2]
+        assert (about["collections"][0]["vectors"][0]["recall"], about["report"]) == (0.9, True)
+        assert ask(running.url, "GET", "/api/v1/report")[2].startswith(b"<!doctype html>")
+        assert ask(running.url, "DELETE", "/collections/shop")[0] == 403
+        more = {"vectors": {"size": 8, "distance": "Cosine"}}
+        assert ask(running.url, "PUT", "/collections/more", more)[0] == 200
+    with pytest.raises(SettingsError, match="leave --model out"):
+        open_library(out, model="another")
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a\\b", "", "x" * 300, "nul\0", "trail.", "a:b", "ü" * 150])

@@ -138,7 +138,7 @@ class Served:
     def tokens(self, texts: Sequence[str], kind: str | None = None) -> Ids:
         """(n,) tokens of each text with its prompt and special tokens, nothing cut; zeros where nobody counts."""
         tokenizer: Any = getattr(self.encoder, "tokenizer", None)
-        if not hasattr(tokenizer, "count"):
+        if not hasattr(tokenizer, "prefix"):  # word vectors name theirs, which counts nothing
             coverage = getattr(self.encoder, "coverage", None)
             return np.zeros(len(texts), np.int64) if coverage is None else np.asarray(coverage(texts)[1], np.int64)
         prompt = self.prompts.get(kind or "", "")

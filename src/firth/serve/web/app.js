@@ -4,6 +4,7 @@
 
 const $ = (id) => document.getElementById(id);
 const WAIT = 140; // ms after a key before a search
+const RINGED = 20; // documents of a highlight
 const SHOWN = 700; // characters of a document in a list
 const state = { about: null, asked: 0, mapped: "", views: ["search", "map", "collections"] };
 let timer = 0;
@@ -57,13 +58,13 @@ const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
 // Words that say little are not marked where there are others.
 const COMMON = new Set("a an and are as at be by for from how in is it of on or that the this to was what which with".split(" "));
 
-// Words of the query marked where they begin a word of the text; a shared beginning counts, so "bark" marks "barking".
+// Words of the query marked where they stand in the text, in their other forms too: "bark" marks "barking".
 function marked(text, query) {
   const every = query.toLowerCase().match(/[\p{L}\p{N}]{2,}/gu) || [];
   const telling = every.filter((word) => !COMMON.has(word));
-  const words = (telling.length ? telling : every).map((word) => (word.length > 5 ? word.slice(0, -2) : word));
+  const words = (telling.length ? telling : every).map((word) => word.replace(/(?<=\p{L}{3})(?:ing|ed|s)$/u, ""));
   if (!words.length) return [text];
-  const sought = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})[\\p{L}\\p{N}]*`, "giu");
+  const sought = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})\\p{L}{0,3}(?![\\p{L}\\p{N}])`, "giu");
   const parts = [];
   let from = 0;
   for (const found of text.matchAll(sought)) {
@@ -115,6 +116,7 @@ async function search() {
   const turn = ++state.asked;
   remember();
   $("filter").setAttribute("aria-invalid", "false");
+  pressed();
   if (!query || !chosen()) {
     $("results").replaceChildren();
     $("told").textContent = chosen() ? plural(chosen().documents, "document") : "";
@@ -129,7 +131,11 @@ async function search() {
   }
   const begun = performance.now();
   const well = await trying(() => (mode() === "beside" ? besides(query, turn) : single(query, turn)));
-  if (well && turn === state.asked) {
+  if (turn !== state.asked) return;
+  if (!well) {
+    $("told").textContent = "";
+    $("results").replaceChildren();
+  } else {
     notice("");
     $("told").textContent += ` · ${Math.round(performance.now() - begun)} ms with the way here`;
   }
@@ -185,6 +191,11 @@ async function openDocument(id) {
   });
 }
 
+// The facet that is the filter looks pressed.
+function pressed() {
+  for (const chip of $("facets").querySelectorAll("button")) chip.setAttribute("aria-pressed", String($("filter").value === chip.dataset.filter));
+}
+
 async function showFacets() {
   const field = $("field").value;
   $("facets").replaceChildren();
@@ -194,15 +205,14 @@ async function showFacets() {
     $("facets").replaceChildren(...values.map(({ value, count: n }) => {
       const wanted = JSON.stringify({ [field]: value });
       const chip = made("button", `${value} (${count(n)})`, { type: "button" });
-      chip.setAttribute("aria-pressed", String($("filter").value === wanted));
+      chip.dataset.filter = wanted;
       chip.addEventListener("click", () => {
         $("filter").value = $("filter").value === wanted ? "" : wanted;
-        for (const other of $("facets").children) other.setAttribute("aria-pressed", "false");
-        chip.setAttribute("aria-pressed", String($("filter").value === wanted));
         search();
       });
       return chip;
     }));
+    pressed();
     if (!values.length) $("facets").append(made("span", "No strings, whole numbers or flags there.", { className: "quiet" }));
   });
 }
@@ -232,9 +242,9 @@ async function ringed() {
   }
   await trying(async () => {
     const way = chosen().texts_can_ask ? "dense" : "words";
-    const found = await ask("/api/v1/search", { collection: $("collection").value, query, mode: way, k: 50, characters: 0 });
+    const found = await ask("/api/v1/search", { collection: $("collection").value, query, mode: way, k: RINGED, characters: 0 });
     const seen = plane.ring(found.hits.map((one) => one.id));
-    $("maptold").textContent = `${seen} of the 50 nearest to “${query}” are on the map`;
+    $("maptold").textContent = `${seen} of the ${RINGED} nearest to “${query}” are on the map`;
   });
 }
 

@@ -87,12 +87,12 @@ class Plane {
     }
     pen.globalAlpha = 1;
     pen.strokeStyle = ink;
-    pen.lineWidth = 2;
+    pen.lineWidth = 1.5;
     for (const point of this.points) {
       if (!this.ringed.has(String(point.id))) continue;
       const [x, y] = this.on(point);
       pen.beginPath();
-      pen.arc(x, y, radius + 4, 0, 7);
+      pen.arc(x, y, radius + 3, 0, 7);
       pen.stroke();
     }
   }
