@@ -12,6 +12,14 @@ Last:  2026-11-23, 100,000 rows, 1,000 queries, 2 cores Zen 5
        Squad questions over the same rows: k=10 3.5 and 3.9, k=100 3.0 and 3.7.
        SciFact claims over its 5,183 abstracts: k=10 1.9 (1.8-2.0) and 2.1 (2.0-2.4), k=100 1.8 and 1.8.
        Build on 2 threads: 19.8 s, hnswlib 22.4 s, faiss 25.8 s, faiss SQ8 23.0 s.
+       --small --peers, the same day, cores that other work kept busy: x hnswlib at 0.99 (range of 3 repeats)
+       system            k=10                k=10, Squad         k=100               build, s
+       firth             2.6 (2.2-2.9)       3.2 (3.0-3.8)       3.6 (3.5-5.3)       2.8
+       SymphonyQG        2.7 (1.3-3.2)       3.0 (2.6-3.1)       1.4 (1.3-2.1)       4.7
+       faiss IVF-PQfs    1.7 (1.6-2.9)       3.5 (3.4-3.7)       not reached         1.6
+       ScaNN             1.3 (1.2-1.4)       2.8 (2.4-3.0)       not reached         2.9
+       others            vsag 0.9, usearch f32 0.42, voyager 0.34; at k=100 1.06, 0.46, 0.42; usearch i8 not reached
+       At 0.95, k=100, firth 1.8, faiss IVF-PQfs 4.1 and ScaNN 4.0: partitions win where one in twenty may be missed.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from vectors import vectors
 TESTS = measure.ROOT / "tests" / "index"
 # part: (file and test, variable, number a round and test, tests in the file)
 PARTS = {
-    "mutated files": ("test_hostile.py::test_mutated_bytes_give_an_error_or_an_answer", "FIRTH_MUTATIONS", 2500, 4),
-    "operations": ("test_model.py", "FIRTH_OPERATIONS", 1500, 4),
+    "mutated files": ("test_hostile.py::test_mutated_bytes_give_an_error_or_an_answer", "FIRTH_MUTATIONS", 500, 4),
+    "operations": ("test_model.py", "FIRTH_OPERATIONS", 500, 4),
 }
 WANTED = 100_000
 TURNOVERS = 10

@@ -66,8 +66,8 @@ Halves8 over_lanes(Halves v) {
     return lane[0];
 }
 
-// The sums of 32 vectors.
-void sums_of_block(const uint8_t *block, const uint8_t *table, std::size_t m, uint16_t out[SCAN_BLOCK]) {
+// The sums of 32 vectors, in four groups: those of even and of odd number below 16, and from 16 on.
+void sums_of_block(const uint8_t *block, const uint8_t *table, std::size_t m, Halves8 out[4]) {
     Halves low = {}, low_odd = {}, high = {}, high_odd = {};
     for (std::size_t s = 0; s < m; s += LANES) {
         const Wide codes = load(block + s * 16), entries = load(table + s * 16);
@@ -76,12 +76,16 @@ void sums_of_block(const uint8_t *block, const uint8_t *table, std::size_t m, ui
         low += first, low_odd += first >> 8;
         high += second, high_odd += second >> 8;
     }
-    const Halves8 sums[4] = {over_lanes(low - (low_odd << 8)), over_lanes(low_odd), over_lanes(high - (high_odd << 8)),
-                             over_lanes(high_odd)};
-    for (std::size_t i = 0; i < 8; ++i) {
-        out[2 * i] = sums[0][i], out[2 * i + 1] = sums[1][i];
-        out[16 + 2 * i] = sums[2][i], out[17 + 2 * i] = sums[3][i];
-    }
+    out[0] = over_lanes(low - (low_odd << 8)), out[1] = over_lanes(low_odd);
+    out[2] = over_lanes(high - (high_odd << 8)), out[3] = over_lanes(high_odd);
+}
+
+// Whether any of the 32 sums is above `most`.
+bool any_above(const Halves8 sums[4], uint16_t most) {
+    const auto above = (sums[0] > most) | (sums[1] > most) | (sums[2] > most) | (sums[3] > most);
+    uint64_t halves[2];
+    std::memcpy(halves, &above, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
 }
 
 // Tables in bytes, all of one scale, so that no sum of m entries passes 16 bits.
@@ -171,18 +175,19 @@ void scan_nibbles(const ScanWanted &wanted, const uint8_t *packed, std::size_t m
     for (std::size_t i = 0; i < wanted.q; ++i) round_tables(tables + i * m * 16, m, rounded.data() + i * m * 16);
     const auto coarse = [&](std::size_t query, std::size_t begin, std::size_t end, Shortlist &list) {
         const uint8_t *table = rounded.data() + query * m * 16;
-        uint16_t sums[SCAN_BLOCK];
+        Halves8 sums[4];
         for (std::size_t block = begin; block < end; block += SCAN_BLOCK) {
             sums_of_block(packed + block / SCAN_BLOCK * m * 16, table, m, sums);
             const uint64_t worst = list.worst();
-            // A sum of 16 bits that reaches the worst one of a full list; rows come in order, so a tie does not.
-            const uint32_t least = worst == ~uint64_t{0} ? 0 : LARGEST_SUM - static_cast<uint32_t>(worst >> 32) + 1;
-            bool any = false;
-            for (std::size_t j = 0; j < SCAN_BLOCK; ++j) any |= sums[j] >= least;
-            if (!any) continue;
-            for (std::size_t j = 0; j < SCAN_BLOCK && block + j < end; ++j)
-                if (sums[j] >= least && allowed(wanted, block + j))
-                    list.offer(uint64_t{LARGEST_SUM - sums[j]} << 32 | (block + j));
+            // Rows come block by block in order, so a sum that only equals the worst of a full list comes too late.
+            const bool full = worst != ~uint64_t{0};
+            const auto most = static_cast<uint16_t>(full ? LARGEST_SUM - (worst >> 32) : 0);
+            if (full && !any_above(sums, most)) continue;
+            for (std::size_t j = 0; j < SCAN_BLOCK && block + j < end; ++j) {
+                const uint16_t sum = sums[j / 16 * 2 + j % 2][j % 16 / 2];
+                if ((!full || sum > most) && allowed(wanted, block + j))
+                    list.offer(uint64_t{LARGEST_SUM - sum} << 32 | (block + j));
+            }
         }
     };
     const auto exact = [&](std::size_t query, std::size_t row) {
