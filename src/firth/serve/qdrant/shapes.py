@@ -117,7 +117,7 @@ def shown_payload(shelf: Shelf, record: Any, wanted: Any) -> dict[str, Any] | No
     if wanted is True:
         return dict(payload)
     if isinstance(wanted, dict) and set(wanted) == {"exclude"} and _paths(wanted["exclude"]):
-        kept = deepcopy(payload)
+        kept: dict[str, Any] = deepcopy(payload)
         for path in wanted["exclude"]:
             removed(kept, parsed(path))
         return kept
