@@ -5,6 +5,8 @@ seeds until the number or the time is reached. A turnover removes every vector a
 time; recall@10 is of ef=100 on queries of the rows' own kind.
 
 Run:   make bench Q=soundness          (up to 30 min: ten for each part, --minutes; --small 2 min)
+Last:  2026-11-23, 2 cores Zen 5 that other work kept busy, 1.5 minutes a part: 6,000 mutated files and 6,000 operations
+       without a failure; 100,000 of each and the turnovers were not reached in that time
 """
 
 from __future__ import annotations
@@ -48,10 +50,9 @@ def main() -> None:
             result[part] = turnovers(1 if settings.small else TURNOVERS, 5_000 if settings.small else None, seconds)
         else:
             result[part] = repeated(part, 2_000 if settings.small else WANTED, seconds)
+        if not settings.small:
+            measure.save("soundness", result | {"environment": measure.environment("numpy")})
         print(part, {key: value for key, value in result[part].items() if key != "rows"}, flush=True)
-    result["environment"] = measure.environment("numpy")
-    if not settings.small:
-        measure.save("soundness", result)
 
 
 def repeated(part: str, wanted: int, seconds: float) -> dict[str, Any]:

@@ -2,6 +2,12 @@
 // shuffle looks up 16 (v2, NEON), 32 (v3) or 64 (v4) codes at once. Bytes are summed in 16-bit halves that wrap: the
 // sum of both halves less 256 times the odd ones leaves the even ones, so nothing is unpacked on the way.
 // Source: André et al. 2017, "Accelerated nearest neighbor search with Quick ADC", arXiv:1704.07355.
+//
+// Tried (20,000 vectors of 96 sub-codes, 10 neighbours, a busy core of a Zen 5, queries a second):
+//   a second thread for Ctrl-C at each call            2,700 one by one, 14,400 in a batch
+//   none for scans of under some milliseconds         12,000 one by one, 12,900 in a batch
+//   sums compared in registers, not one by one        14,800 one by one, 14,000 in a batch
+//   (faiss's fast-scan beside the last                43,000 one by one, 52,200 in a batch)
 #include "scan.hpp"
 
 #include "bytes.hpp"
