@@ -164,6 +164,20 @@ def test_a_body_that_does_not_come_is_given_up(serving: Callable[..., Running], 
     assert running.server.held == 0
 
 
+def test_a_caller_who_hangs_up_is_no_fault_of_ours(running: Running, caplog: Any) -> None:
+    place = urlsplit(running.url)
+    with caplog.at_level(logging.INFO, "firth.serve"):
+        with socket.create_connection((place.hostname, place.port), timeout=10) as line:
+            line.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\n{")
+            time.sleep(0.2)
+        deadline = time.monotonic() + 10
+        while "499" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert '"status":499' in caplog.text
+    assert '"level":"error"' not in caplog.text.replace(" ", "")
+    assert running.server.held == 0
+
+
 def test_too_much_at_once_is_refused_and_what_was_begun_is_done(serving: Callable[..., Running], encoder: Any) -> None:
     running = serving(encoder, limits=Limits(bodies=60_000))
     inside = threading.Event()

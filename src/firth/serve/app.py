@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,6 +49,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+GONE = 499  # the caller hung up before there was an answer; nginx's number for it
 STORAGE = "the disk is full or cannot be written; nothing was changed"
 GENERIC = "something went wrong here; the log has it under this request's id"
 
@@ -165,6 +166,8 @@ class Door:
             told["rows"] = call.rows
         except FirthError as error:
             found = self._failed(error, told, request.path_params.get("collection"))
+        except ClientDisconnect:
+            found = Reply(b"", GONE)
         except asyncio.CancelledError:
             raise
         except ValueError as error:
@@ -315,7 +318,7 @@ class Guard:
         return _plain(status, message, headers)
 
     def _tell(self, scope: Scope, told: dict[str, Any], seconds: float) -> None:
-        status = told.get("status", 499)  # 499: the caller was gone before there was an answer
+        status = told.get("status", GONE)
         self.server.metrics.requests.labels(told["route"], str(status)).inc()
         self.server.metrics.seconds.labels(told["route"]).observe(seconds)
         client = scope.get("client")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from firth.arrays import Vectors
+from firth.arrays import Vectors, unit
 from firth.serve.library import Shelf
 from firth.serve.qdrant.asked import Asked, Scored, few, metric_of, numbers, understood, vector_of
 from firth.serve.qdrant.bodies import (
@@ -263,10 +263,12 @@ def _diverse(shelf: Shelf, asked: Asked, row: Vectors) -> list[Scored]:
     near = [line for line in near if line.id in records]
     rows = np.stack([records[line.id].vectors[asked.using] for line in near])
     metric = metric_of(shelf, asked.using)
-    if metric == "cosine":
-        row = row / max(float(np.linalg.norm(row)), 1e-30)
-    relevance = similarity(row[None], rows, metric)[0]
-    order = spread(relevance, similarity(rows, rows, metric), asked.limit + asked.offset, float(diversity))
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # products of the largest float32 values are infinite, which sorts
+        relevance = similarity(unit(row[None]) if metric == "cosine" else row[None], rows, metric)[0]
+        likeness = similarity(rows, rows, metric)
+    order = spread(relevance, likeness, asked.limit + asked.offset, float(diversity))
     return [near[i] for i in order][asked.offset :]
 
 
