@@ -33,7 +33,7 @@ def test_an_adapter_learns_a_turn_that_holds_for_queries_it_has_not_seen(
     turned: tuple[Vectors, Vectors, list[Ids]], rank: int
 ) -> None:
     queries, documents, answers = turned
-    adapter = train_adapter(
+    adapter, _ = train_adapter(
         queries[:150], documents, answers[:150], settings=AdapterSettings(rank, epochs=40, rate=1e-2, batch=32)
     )
     before = (queries[150:] @ documents.T)[np.arange(50), np.arange(150, 200)].mean()
@@ -44,21 +44,21 @@ def test_an_adapter_learns_a_turn_that_holds_for_queries_it_has_not_seen(
 
 def test_adapted_rows_are_unit_rows(turned: tuple[Vectors, Vectors, list[Ids]]) -> None:
     queries, documents, answers = turned
-    adapted = train_adapter(queries, documents, answers, settings=FAST)(queries)
+    adapted = train_adapter(queries, documents, answers, settings=FAST)[0](queries)
     np.testing.assert_allclose(np.linalg.norm(adapted, axis=1), 1, atol=1e-6)
 
 
 def test_an_adapter_that_only_harms_on_dev_changes_nothing(turned: tuple[Vectors, Vectors, list[Ids]]) -> None:
     queries, documents, answers = turned
     scores = iter([0.9, *[0.1] * 15])
-    adapter = train_adapter(queries, documents, answers, settings=FAST, dev=lambda _: next(scores))
+    adapter, _ = train_adapter(queries, documents, answers, settings=FAST, dev=lambda _: next(scores))
     assert not adapter.change.any()
     np.testing.assert_allclose(adapter(queries), queries, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_adapter(turned: tuple[Vectors, Vectors, list[Ids]]) -> None:
     queries, documents, answers = turned
-    one, again = (train_adapter(queries, documents, answers, settings=FAST) for _ in range(2))
+    one, again = (train_adapter(queries, documents, answers, settings=FAST)[0] for _ in range(2))
     assert np.array_equal(one.change, again.change)
 
 
@@ -68,11 +68,11 @@ def test_mined_negatives_matter_and_other_answers_are_no_negatives(
     queries, documents, answers = turned
     negatives = rng.integers(200, 400, (200, 2))
     negatives[:5] = -1
-    plain = train_adapter(queries, documents, answers, settings=FAST)
-    mined = train_adapter(queries, documents, answers, negatives=negatives, settings=FAST)
+    plain, _ = train_adapter(queries, documents, answers, settings=FAST)
+    mined, _ = train_adapter(queries, documents, answers, negatives=negatives, settings=FAST)
     assert not np.array_equal(plain.change, mined.change)
     own = np.stack([found.repeat(2) for found in answers])  # "negatives" that are the answers themselves
-    ignored = train_adapter(queries, documents, answers, negatives=own, settings=FAST)
+    ignored, _ = train_adapter(queries, documents, answers, negatives=own, settings=FAST)
     np.testing.assert_allclose(ignored.change, plain.change, atol=1e-4)
 
 

@@ -48,7 +48,12 @@ def case(name: str, rng: np.random.Generator) -> tuple[Callable[..., Any], list[
         return losses.info_nce, [u, more], {"symmetric": True}, -(forward + backward) / 2
     if name == "info_nce ignoring":
         left = np.where(ignore & ~np.eye(B, B + EXTRA, dtype=bool), -np.inf, u @ more.T / 0.05)
-        return losses.info_nce, [u, more], {"ignore": torch.tensor(ignore)}, -np.mean(np.diag(log_softmax(left)))
+        return (
+            losses.info_nce,
+            [u, more],
+            {"ignore": torch.tensor(np.argwhere(ignore))},
+            -np.mean(np.diag(log_softmax(left))),
+        )
     if name == "triplet":
         gaps = ((u - v) ** 2).sum(1) - ((u - w) ** 2).sum(1) + 0.3
         return losses.triplet, [u, v, w], {"margin": 0.3}, np.maximum(gaps, 0).mean()
@@ -150,9 +155,48 @@ def test_the_usual_nesting_doubles_from_eight_to_the_full_width() -> None:
 
 def test_an_answer_is_never_ignored(rng: np.random.Generator) -> None:
     _, (queries, documents), _, _ = case("info_nce", rng)
-    every = torch.ones(B, B + EXTRA, dtype=torch.bool)
+    every = torch.cartesian_prod(torch.arange(B), torch.arange(B + EXTRA))
     loss = losses.info_nce(torch.tensor(queries), torch.tensor(documents), ignore=every)
     assert float(loss) == pytest.approx(0.0)  # alone with its answer, each query finds it
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("cells", [1, 23, 40])
+def test_info_nce_by_tiles_is_that_of_the_whole_table(
+    symmetric: bool, cells: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (u, v), settings, _ = case("info_nce ignoring", rng)
+    queries, documents = (torch.tensor(array, requires_grad=True) for array in (u, v))
+    scores = queries @ documents.T / 0.05
+    out = torch.zeros(B, B + EXTRA, dtype=torch.bool)
+    out[tuple(settings["ignore"].T)] = True
+    scores = scores.masked_fill(out & ~torch.eye(B, B + EXTRA, dtype=torch.bool), -torch.inf)
+    plain = -torch.log_softmax(scores, 1).diagonal().mean()
+    if symmetric:
+        plain = (plain - torch.log_softmax(scores[:, :B], 0).diagonal().mean()) / 2
+    wanted = torch.autograd.grad(plain, [queries, documents])
+    monkeypatch.setattr("firth.sentence.blockwise.CELLS", cells)
+    loss = losses.info_nce(queries, documents, symmetric=symmetric, ignore=settings["ignore"])
+    torch.testing.assert_close(loss, plain, atol=1e-12, rtol=1e-12)
+    for found, expected in zip(torch.autograd.grad(loss, [queries, documents]), wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-9)
+
+
+def test_info_nce_never_holds_the_scores_of_a_large_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firth.sentence.blockwise.CELLS", 1 << 16)
+    sizes: list[int] = []
+    queries, documents = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (2_000, 6_000))
+    queries.requires_grad_()
+
+    class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            sizes.extend(x.numel() for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor))
+            return out
+
+    with Largest():
+        losses.info_nce(queries, documents, symmetric=True).backward()
+    assert max(sizes) < 1 << 17  # the table has 12 million cells
 
 
 def test_identical_rows_give_a_finite_gradient(rng: np.random.Generator) -> None:
@@ -180,12 +224,13 @@ def test_cosent_never_holds_a_matrix_of_pairs() -> None:
     [
         (lambda x, y: losses.info_nce(x, y[:3]), r"6 queries but 3 documents: row i of documents must answer row i"),
         (lambda x, y: losses.info_nce(x, y[:, :8]), r"expected \(b, d\) and \(b \+ r, d\)"),
-        (lambda x, y: losses.info_nce(x, y, ignore=torch.zeros(2, 2, dtype=torch.bool)), r"ignore: expected \(6, 6\)"),
+        (lambda x, y: losses.info_nce(x, y, ignore=torch.zeros(2, 3).long()), r"ignore: expected \(i, 2\) rows and"),
+        (lambda x, y: losses.info_nce(x, y, ignore=torch.tensor([[0, 6]])), r"up to \(0, 6\), but"),
         (lambda x, y: losses.triplet(x, y, y[:3]), r"negatives \(3, 16\)"),
         (lambda x, y: losses.contrastive(x, y, same=torch.ones(3)), r"same: expected \(6,\), got \(3,\)"),
         (lambda x, y: losses.cosent(x, y, scores=torch.ones(6, 1)), r"scores: expected \(6,\), got \(6, 1\)"),
-        (lambda x, y: losses.siamese_softmax(x, y, labels=torch.zeros(6).long(), weight=torch.ones(2, 48)), "weight: "),
-        (lambda x, y: losses.listwise_kl(x, y, scores=torch.ones(6, 6)), r"candidates: expected \(6, k, 16\)"),
+        (lambda x, y: losses.siamese_softmax(x, y, labels=torch.zeros(6).long(), weight=torch.ones(2, 48)), "weight"),
+        (lambda x, y: losses.listwise_kl(x, y[:, :8], scores=torch.ones(6, 6)), r"\(6, k, 16\) or \(k, 16\)"),
         (lambda x, y: losses.vector_mse(x, y.repeat(1, 2)), r"teacher: expected \(6, 16\), got \(6, 32\); bring"),
         (lambda x, y: matryoshka(losses.vector_mse, (8, 32))(x, y), "prefix of 32 dimensions, but the vectors have 16"),
     ],

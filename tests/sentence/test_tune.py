@@ -132,7 +132,7 @@ def test_every_loss_trains(name: str, make: Callable[..., SentenceEncoder]) -> N
 def test_a_batch_in_pieces_trains_like_the_whole(
     make: Callable[..., SentenceEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firth.sentence.tune.PIECE", 40)
+    monkeypatch.setattr("firth.sentence.course.PIECE", 40)
     whole, pieces = make(), make()
     for encoder in (whole, pieces):
         encoder.module.double()
@@ -184,7 +184,9 @@ def test_a_tuned_encoder_is_saved_with_its_trained_sizes(tiny: SentenceEncoder, 
         ({"loss": "cosent"}, None, DataError, "needs a score with each pair; 24 of 24 have none"),
         ({"loss": "softmax"}, [Pair("a", "b", score=0.5)], DataError, "expected the classes 0, 1"),
         ({"loss": "listwise_kl"}, None, SettingsError, "learns from a teacher, and none was given"),
-        ({}, [Pair("a", "b")], TrainingError, "nothing to learn from"),
+        ({}, [Pair("a", "b")], DataError, "all pairs have the same two texts: there is nothing to learn from"),
+        ({}, [Pair("a", "b"), Pair("c", "b")], DataError, "all 2 pairs have one and the same"),
+        ({}, [Pair("a", "b"), Pair("a", "c")], TrainingError, "nothing to learn from"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(
@@ -226,6 +228,15 @@ def test_a_teacher_of_another_size_is_refused(tiny: SentenceEncoder) -> None:
 def test_settings_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         replace(FAST, **changes)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_says_where(tiny: SentenceEncoder) -> None:
+    with torch.no_grad():
+        tiny.module.bert.words.weight[7] = torch.nan
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, batch 1 \(step 1, learning rate .*\): the loss is nan; try a lower"
+    ):
+        tune(tiny, [Pair("the cat", "cat sat"), Pair("a cat", "big cat")], settings=FAST)
 
 
 def test_identical_texts_everywhere_leave_the_weights_finite(tiny: SentenceEncoder) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from firth.errors import SettingsError, TrainingError
 from firth.fit import checkpoint, processes
@@ -64,7 +64,7 @@ class _Run(Generic[B]):
         self.task, self.settings, self.folder, self.progress = task, settings, folder, progress
         self.measures = task.measures or Measures(lambda _: "")
         self.rank, self.processes = processes.place()
-        if settings.accumulate < self.processes:
+        if settings.accumulate < self.processes and not task.together:
             raise SettingsError(
                 f"accumulate={settings.accumulate}: a step's batches are divided among {self.processes} processes; "
                 "expected at least one for each"
@@ -117,7 +117,8 @@ class _Run(Generic[B]):
             options["lr"] = rate * share
         self.optimizer.zero_grad(set_to_none=True)
         losses = 0.0
-        for number in range(self.rank, len(group), self.processes):
+        own = range(len(group)) if self.task.together else range(self.rank, len(group), self.processes)
+        for number in own:
             losses += self.one_batch(group[number], number, len(group))
         if self.processes > 1:
             losses = processes.sum_gradients(self.trained, losses)
@@ -125,7 +126,7 @@ class _Run(Generic[B]):
         state.losses += losses
         state.counted += len(group)
         state.rows += sum(map(self.task.rows, group))
-        norm = float(nn.utils.clip_grad_norm_(self.trained, self.settings.clip or math.inf))
+        norm = processes.clip_gradients(self.trained, self.settings.clip or math.inf)
         if not math.isfinite(norm):
             self.stop(f"the gradient's length is {norm}")
         self.optimizer.step()
@@ -136,14 +137,16 @@ class _Run(Generic[B]):
     def one_batch(self, batch: B, number: int, count: int) -> float:
         """Add the gradient of batch `number` of a step's `count`; its loss."""
         if self.processes > 1:  # the draws of dropout are a function of the batch, whoever computes it
-            torch.manual_seed((self.settings.seed * 1_000_003 + self.state.step) * 1_009 + number)
+            draw = number * self.processes + self.rank if self.task.together else number
+            torch.manual_seed((self.settings.seed * 1_000_003 + self.state.step) * 1_009 + draw)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             loss = self.task.loss(batch)
         value = float(loss.detach())
         if self.processes == 1:
             self.check(value)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        return value
+        share = 1 / self.processes if self.task.together else 1.0
+        (share * loss / count).backward()
+        return share * value
 
     def check(self, loss: float) -> None:
         if not math.isfinite(loss):

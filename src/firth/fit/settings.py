@@ -75,6 +75,8 @@ class Task(Generic[B]):
         optimizer: makes the optimizer; its rates are set by the schedule, relative to what each group started with.
         identity: digest of the data and of whatever else must be equal for a checkpoint to be continued.
         measures: what `loss` fills beside the loss itself; of several processes each fills its own share.
+        together: several processes work on each batch together instead of taking whole batches in turn: `loss` is
+            that of the whole batch in each of them, its gradient that of a share (`sentence.shared`).
     """
 
     module: nn.Module
@@ -86,6 +88,7 @@ class Task(Generic[B]):
     optimizer: Callable[[nn.Module, FitSettings], torch.optim.Optimizer] = adamw
     identity: str = ""
     measures: Measures | None = None
+    together: bool = False
 
 
 class Measures:

@@ -20,12 +20,14 @@ from torch import Tensor, nn
 
 from firth.arrays import NO_ID, Encoder, Ids, Vectors, as_vectors, unit
 from firth.errors import SettingsError, ShapeError
-from firth.files import read_arrays, write_arrays
-from firth.fit import FitSettings, Task, fit
+from firth.files import read_arrays, write_arrays, write_folder
+from firth.fit import FitSettings, Fitted, Task, fit
 from firth.progress import Progress, silent
+from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.losses import info_nce
 
 KIND, VERSION = "query-adapter", 1
+FILE = "query_adapter.firth"  # in the folder of the encoder that it belongs to
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class AdapterSettings:
     rate: float = 1e-3  # highest learning rate
     temperature: float = 0.05  # what cosines are divided by
     batch: int = 64  # queries a step
+    negatives: int = 4  # mined ones a query, of those that are given
     weight_decay: float = 0.1  # towards no change at all
     seed: int = 0
 
@@ -107,6 +110,21 @@ class AdaptedEncoder:
         rows = self.adapter(self.encoder.encode(texts, kind=kind, progress=progress))
         return rows if dims is None else unit(np.ascontiguousarray(rows[:, :dims]))
 
+    def save(self, folder: Path | str) -> None:
+        """The encoder's folder with the adapter in it, replaced in one step; `firth.load` gives this encoder again.
+
+        Raises:
+            SettingsError: an encoder that has no folder.
+        """
+        if not isinstance(self.encoder, SentenceEncoder):
+            raise SettingsError(f"{type(self.encoder).__name__} has no folder that an adapter could be kept in")
+        with write_folder(folder) as place:
+            self.encoder.save(place / "model")
+            for path in (place / "model").iterdir():
+                path.rename(place / path.name)
+            (place / "model").rmdir()
+            self.adapter.save(place / FILE)
+
 
 def train_adapter(
     queries: Vectors,
@@ -118,7 +136,7 @@ def train_adapter(
     dev: Callable[[QueryAdapter], float] | None = None,
     encoder: str = "",
     progress: Progress = silent,
-) -> QueryAdapter:
+) -> tuple[QueryAdapter, Fitted]:
     """Learn a map of query vectors from queries and the rows that answer them.
 
     Args:
@@ -130,6 +148,9 @@ def train_adapter(
         dev: score of an adapter, larger is better; the best epoch is kept, or no change at all.
         encoder: fingerprint of the encoder, kept in the adapter.
         progress: told queries done.
+
+    Returns:
+        The adapter, and how its training went.
 
     Raises:
         ShapeError: widths or counts differ, or a query has no answer.
@@ -153,7 +174,7 @@ def train_adapter(
     def loss(batch: NDArray[np.int64]) -> Tensor:
         wrong = np.empty(0, np.int64) if negatives is None else negatives[batch[:, 0]].ravel()
         columns = np.concatenate([batch[:, 1], np.setdiff1d(wrong, [NO_ID, *batch[:, 1]])])
-        ignore = np.stack([np.isin(columns, positives[i]) for i in batch[:, 0]])
+        ignore = np.argwhere([np.isin(columns, positives[i]) for i in batch[:, 0]])
         with torch.autocast("cpu", enabled=False):
             adapted = module(torch.from_numpy(rows[batch[:, 0]]))
             named = torch.from_numpy(np.asarray(documents[columns], np.float32))
@@ -169,8 +190,8 @@ def train_adapter(
         precision="float32",
         seed=settings.seed,
     )
-    fit(task, how, progress=progress)
-    return module.adapter(encoder)
+    fitted = fit(task, how, progress=progress)
+    return module.adapter(encoder), fitted
 
 
 class _Map(nn.Module):

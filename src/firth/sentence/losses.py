@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from firth.errors import SettingsError, ShapeError
+from firth.sentence.blockwise import BlockwiseInfoNCE
 
 
 def info_nce(
@@ -37,27 +38,27 @@ def info_nce(
 ) -> Tensor:
     """Row i of documents answers row i of queries; every other row is one of its negatives.
 
+    No (b, b + r) table of scores is held whole: see `blockwise`.
+
     Args:
         queries: (b, d) unit rows.
         documents: (b + r, d) unit rows: the b answers in the queries' order, then any number of mined negatives,
             which serve every query.
         temperature: what scores are divided by; lower looks harder at the nearest negatives. 0.01 to 0.1.
         symmetric: also let each answer find its query among the b queries, and take the mean of both.
-        ignore: (b, b + r) bool, true where a document is no negative of a query though it is another's answer.
+        ignore: (i, 2) int64, row and column of each document that is no negative of a query though it is another's
+            answer; a query's own answer is never ignored.
 
     Source: in-batch negatives as in Henderson et al. 2017, arXiv:1705.00652.
     """
-    b = len(queries)
     _check_answers(queries, documents)
-    scores = queries @ documents.T / temperature
-    if ignore is not None:
-        _check_shape("ignore", ignore, (b, len(documents)))
-        scores = scores.masked_fill(ignore & ~_answers(b, len(documents), ignore.device), -torch.inf)
-    forward = -functional.log_softmax(scores, dim=1).diagonal().mean()
-    if not symmetric:
-        return forward
-    backward = -functional.log_softmax(scores[:, :b], dim=0).diagonal().mean()
-    return (forward + backward) / 2
+    if ignore is None:
+        ignore = torch.empty(0, 2, dtype=torch.int64, device=queries.device)
+    _check_ignored(ignore, (len(queries), len(documents)))
+    others = ignore[ignore[:, 0] != ignore[:, 1]]
+    others = others[torch.argsort(others[:, 0])]
+    loss: Tensor = BlockwiseInfoNCE.apply(queries, documents, temperature, symmetric, others)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def triplet(
@@ -184,15 +185,18 @@ def listwise_kl(
 
     Args:
         queries: (b, d) unit rows.
-        candidates: (b, k, d) unit rows.
+        candidates: (b, k, d) unit rows, or (k, d) where all queries have the same.
         scores: (b, k) the teacher's.
         temperature: what our scores are divided by.
         teacher_temperature: what the teacher's are divided by; higher is softer.
     """
-    if candidates.ndim != 3 or candidates.shape[::2] != queries.shape:
-        raise ShapeError(f"candidates: expected ({len(queries)}, k, {queries.shape[-1]}), got {_shape(candidates)}")
-    _check_shape("scores", scores, tuple(candidates.shape[:2]))
-    ours = functional.log_softmax(torch.einsum("bd,bkd->bk", queries, candidates) / temperature, dim=1)
+    shared = candidates.ndim == 2 and candidates.shape[1] == queries.shape[1]
+    if not shared and (candidates.ndim != 3 or candidates.shape[::2] != queries.shape):
+        b, d = queries.shape
+        raise ShapeError(f"candidates: expected ({b}, k, {d}) or (k, {d}), got {_shape(candidates)}")
+    _check_shape("scores", scores, (len(queries), candidates.shape[-2]))
+    products = queries @ candidates.T if shared else torch.einsum("bd,bkd->bk", queries, candidates)
+    ours = functional.log_softmax(products / temperature, dim=1)
     theirs = functional.log_softmax(scores.to(ours.dtype) / teacher_temperature, dim=1)
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
@@ -220,11 +224,6 @@ def cosines(left: Tensor, right: Tensor) -> Tensor:
     return functional.cosine_similarity(left, right, dim=-1)
 
 
-def _answers(b: int, n: int, device: torch.device) -> Tensor:
-    """(b, n) true on the diagonal: row i's own answer."""
-    return torch.eye(b, n, dtype=torch.bool, device=device)
-
-
 def _check_answers(queries: Tensor, documents: Tensor) -> None:
     if queries.ndim != 2 or documents.ndim != 2 or queries.shape[1] != documents.shape[1]:
         raise ShapeError(f"queries {_shape(queries)} and documents {_shape(documents)}: expected (b, d) and (b + r, d)")
@@ -232,6 +231,16 @@ def _check_answers(queries: Tensor, documents: Tensor) -> None:
         raise ShapeError(
             f"{len(queries)} queries but {len(documents)} documents: row i of documents must answer row i of queries"
         )
+
+
+def _check_ignored(ignore: Tensor, shape: tuple[int, int]) -> None:
+    if ignore.ndim != 2 or ignore.shape[1] != 2:
+        raise ShapeError(f"ignore: expected (i, 2) rows and columns, got {_shape(ignore)}")
+    if not len(ignore):
+        return
+    lowest, highest = int(ignore.min()), tuple(ignore.amax(0).tolist())
+    if lowest < 0 or highest[0] >= shape[0] or highest[1] >= shape[1]:
+        raise ShapeError(f"ignore: rows and columns from {lowest} up to {highest}, but the scores are {shape}")
 
 
 def _check_rows(**arrays: Tensor) -> None:

@@ -13,19 +13,21 @@ vector_mse         pairs and a teacher of our width          the teacher's vecto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from firth.arrays import Encoder, Vectors
 from firth.errors import DataError, SettingsError, ShapeError
 from firth.sentence import losses
-from firth.sentence.batches import Batch, Examples
+from firth.sentence.batches import Batch
+from firth.sentence.blockwise import tiles
+from firth.sentence.examples import Examples
 from firth.sentence.matryoshka import Loss, matryoshka
-from firth.text.records import Pair
 
 TEMPERATURE = 0.05  # of SimCSE, and of the scale 20 that sentence-transformers multiplies by
 CONTRASTIVE_MARGIN = 0.5  # cosine distance
@@ -47,6 +49,7 @@ NAMES = (
 )
 NEED_TEACHER = ("margin_mse", "listwise_kl", "vector_mse")
 NEED_NEGATIVES = ("triplet", "margin_mse")
+IN_BATCH = ("info_nce", "listwise_kl")  # learn from the other documents of a batch
 NEED_SCORES = ("cosent", "cosine_regression", "softmax")
 
 
@@ -149,10 +152,20 @@ class _Objectives:
 
     def listwise_kl(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         assert self.teacher is not None
-        scores = self.teacher.queries[batch.queries] @ self.teacher.documents[batch.documents].T
-        candidates = documents.expand(len(queries), -1, -1)
+        asked, told = self.teacher.queries[batch.queries], self.teacher.documents[batch.documents]
         loss, heat = self.nested(losses.listwise_kl), self.temperature
-        return loss(queries, candidates, scores=_on(queries, scores), temperature=heat, teacher_temperature=heat)
+
+        def part(some: Tensor, all_documents: Tensor, rows: slice) -> Tensor:
+            scores = _on(some, asked[rows] @ told.T)
+            share = len(some) / len(queries)
+            return share * loss(some, all_documents, scores=scores, temperature=heat, teacher_temperature=heat)
+
+        # A tile of rows at a time, computed again on the way back: no whole table of scores, ours or the teacher's.
+        parts = [
+            checkpoint(part, queries[rows], documents, rows, use_reentrant=False)
+            for rows in tiles(len(queries), len(documents))
+        ]
+        return torch.stack(parts).sum()
 
     def vector_mse(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         assert self.teacher is not None
@@ -172,32 +185,39 @@ def classes(found: Examples) -> int:
     return len(labels)
 
 
-def teach(teacher: Encoder, pairs: Sequence[Pair], width: int, loss: str) -> Teacher:
-    """What a teacher says of the texts of `batches.examples(pairs)`, in its order.
+def teach(teacher: Encoder, found: Examples, width: int, loss: str) -> Teacher:
+    """What a teacher says of the texts of the examples, in their order.
 
     Args:
         teacher: any encoder.
-        pairs: as given to `examples`.
+        found: the examples, with their texts.
         width: of the student's vectors.
         loss: which one learns from it.
 
     Raises:
+        SettingsError: the examples' texts were left on disk.
         ShapeError: the loss learns the teacher's vectors and they are not `width` wide.
     """
-    queries = list(dict.fromkeys(pair.query for pair in pairs))
-    documents = list(dict.fromkeys(text for pair in pairs for text in (pair.positive, *pair.negatives)))
+    if not found.asked:
+        raise SettingsError("a teacher reads the texts themselves: it cannot be used on pairs that are streamed")
     if loss == "vector_mse" and teacher.dims != width:
         raise ShapeError(
             f"vector_mse: the teacher's vectors have {teacher.dims} dimensions, ours {width}; "
             "learn from its scores instead: listwise_kl or margin_mse"
         )
-    return Teacher(teacher.encode(queries, kind="query"), teacher.encode(documents, kind="document"))
+    return Teacher(teacher.encode(found.asked, kind="query"), teacher.encode(found.told, kind="document"))
 
 
 def _check(name: str, found: Examples, teacher: Teacher | None) -> None:
     if name in NEED_TEACHER and teacher is None:
         raise SettingsError(f"loss {name!r} learns from a teacher, and none was given")
-    if name in NEED_NEGATIVES and not any(len(rows) for rows in found.negatives):
+    if len(found.queries) == len(found.documents) == 1:
+        raise DataError("all pairs have the same two texts: there is nothing to learn from")
+    if name in IN_BATCH and len(found.documents) == 1:
+        raise DataError(
+            f"loss {name!r} tells an answer from other documents, but all {len(found):,} pairs have one and the same"
+        )
+    if name in NEED_NEGATIVES and not len(found.negatives.values):
         raise DataError(f"loss {name!r} needs pairs with negatives, and none has any: mine some, or use info_nce")
     if name in NEED_SCORES and np.isnan(found.score).any():
         without = int(np.isnan(found.score).sum())

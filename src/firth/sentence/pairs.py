@@ -55,12 +55,14 @@ class Harvest:
 
     Attributes:
         pairs: no query and answer twice, in the order of the documents.
+        sources: of each pair, the id of its document.
         counts: how many of each kind.
         documents: how many documents were looked at.
         without: how many of them gave nothing.
     """
 
     pairs: tuple[Pair, ...]
+    sources: tuple[str, ...]
     counts: dict[str, int]
     documents: int
     without: int
@@ -82,7 +84,7 @@ def harvest(documents: Iterable[Document], settings: PairSettings | None = None)
     settings = settings or PairSettings()
     common = _common_titles(documents) if "titles" in settings.kinds else frozenset()
     random = np.random.default_rng(settings.seed)
-    kept: list[tuple[int, str, Pair]] = []
+    kept: list[tuple[int, str, str, Pair]] = []
     seen: set[tuple[str, str]] = set()
     offered = looked_at = without = 0
     for number, document in enumerate(documents):
@@ -97,17 +99,18 @@ def harvest(documents: Iterable[Document], settings: PairSettings | None = None)
             offered += 1
             # A reservoir: each pair that was ever offered has the same chance to be among the kept.
             if len(kept) < settings.most:
-                kept.append((offered, kind, pair))
+                kept.append((offered, kind, document.id, pair))
             elif (place := int(random.integers(0, offered))) < settings.most:
-                kept[place] = (offered, kind, pair)
+                kept[place] = (offered, kind, document.id, pair)
     if not kept:
         raise DataError(
             f"no training pairs in {looked_at:,} documents: looked for {', '.join(settings.kinds)}; texts of at least "
             f"{SHORTEST_TEXT} words are needed, with a title or of several sentences"
         )
     kept.sort(key=lambda entry: entry[0])
-    counts = Counter(kind for _, kind, _ in kept)
-    return Harvest(tuple(pair for _, _, pair in kept), dict(counts), looked_at, without)
+    counts = Counter(kind for _, kind, _, _ in kept)
+    pairs, sources = tuple(pair for *_, pair in kept), tuple(source for _, _, source, _ in kept)
+    return Harvest(pairs, sources, dict(counts), looked_at, without)
 
 
 def titles(document: Document, common: frozenset[str] = frozenset()) -> Iterator[Pair]:

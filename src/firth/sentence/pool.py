@@ -36,7 +36,7 @@ class Pooling:
 
 
 def pool(hidden: Tensor, lengths: Tensor, modes: tuple[str, ...], *, skip: int = 0) -> Tensor:
-    """One vector for each text, in float32.
+    """One vector for each text, in float32, or float64 where the token vectors are.
 
     Args:
         hidden: (t, d) token vectors, the texts end to end.
@@ -50,7 +50,7 @@ def pool(hidden: Tensor, lengths: Tensor, modes: tuple[str, ...], *, skip: int =
     first = (lengths.cumsum(0) - lengths).to(hidden.device)
     lengths = lengths.to(hidden.device)
     left_out = torch.where(lengths > skip, skip, 0)
-    hidden = hidden.float()
+    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     found = []
     for mode in modes:
         if mode == "cls":
@@ -70,11 +70,11 @@ def _mean(hidden: Tensor, lengths: Tensor, left_out: Tensor, mode: str) -> Tenso
     weighted = mode == "weightedmean"
     if weighted or left_out.any():
         places = _places(lengths)
-        weights = (places >= left_out.repeat_interleave(lengths)).float() * (places + 1 if weighted else 1)
+        weights = (places >= left_out.repeat_interleave(lengths)).to(hidden.dtype) * (places + 1 if weighted else 1)
         hidden = hidden * weights[:, None]
         total = torch.segment_reduce(weights, "sum", lengths=lengths)
     else:
-        total = lengths.float()
+        total = lengths.to(hidden.dtype)
     if mode == "mean_sqrt_len_tokens":
         total = total.sqrt()
     return torch.segment_reduce(hidden, "sum", lengths=lengths) / total[:, None]
