@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from firth.arrays import Encoder, Neighbours
     from firth.errors import FirthError
     from firth.evaluate.judge import evaluate
+    from firth.recipes.learn import tune
     from firth.recipes.load import load
-    from firth.recipes.tune import tune
     from firth.store.collection import Collection
     from firth.text.read import read
     from firth.text.testset import TestSet
@@ -36,7 +36,7 @@ _HOMES = {
     "TestSet": "firth.text.testset",
     "load": "firth.recipes.load",
     "read": "firth.text.read",
-    "tune": "firth.recipes.tune",
+    "tune": "firth.recipes.learn",
     "evaluate": "firth.evaluate",
 }
 

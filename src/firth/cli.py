@@ -103,7 +103,8 @@ def command(settings: Any, run: Callable[[Any], Any], show: Callable[[Any, Any],
             if config is not None:
                 values |= _from_toml(config, values, {field.name: field for field in fields}, hints)
             result = run(settings(**values))
-            present(result, show, as_json=as_json)
+            if os.environ.get("RANK", "0") == "0":  # of the processes of torchrun one speaks
+                present(result, show, as_json=as_json)
             if missed := getattr(result, "missed_gates", ()):
                 raise GateError("; ".join(missed))
 

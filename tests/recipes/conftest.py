@@ -40,14 +40,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def domain(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a BEIR folder of 120 documents; queries name two of the three topics of the document that answers them."""
+    """Writes a BEIR folder of n documents; queries name two of the three topics of the document that answers them."""
 
-    def write(*, queries: bool = True, corpus: Callable[[list[str]], list[str]] = list) -> Path:
+    def write(*, queries: bool = True, corpus: Callable[[list[str]], list[str]] = list, n: int = 120) -> Path:
         rng = np.random.default_rng(0)
         folder = tmp_path / "domain"
         (folder / "qrels").mkdir(parents=True, exist_ok=True)
         rows, asked, judged = [], [], []
-        for i in range(120):
+        for i in range(n):
             topics = rng.choice(TOPICS, 3, replace=False)
             words = rng.permutation([*topics, *rng.choice(FILLERS, 6)])
             rows.append(_line({"_id": f"d{i}", "title": f"About {topics[0]}", "text": " ".join(words)}))

@@ -169,11 +169,54 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_finished(
 def test_a_corpus_without_queries_is_built_without_tuning_and_says_what_is_missing(
     domain: Write, model: Path, tmp_path: Path
 ) -> None:
-    result = build.run(settings(domain(queries=False), tmp_path / "out", model))
+    result = build.run(settings(domain(queries=False), tmp_path / "out", model, pairs=0))
     assert result.report.tuned is None
     assert result.report.base == {}
     assert any(note.startswith("no queries") and "queries.jsonl" in note for note in result.report.notes)
     assert search.run(search.Settings(result.out, "oaka")).hits
+
+
+def test_a_corpus_without_queries_is_tuned_on_pairs_made_from_it_and_measured_on_drafted_questions(
+    domain: Write, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = build.run(settings(domain(queries=False, n=400), out, model, epochs=2))
+    assert result.report.base["ndcg@10"].n >= 10
+    assert result.report.training is not None
+    assert any("pairs were made from the documents to tune on (titles" in note for note in result.report.notes)
+    assert any("drafted from held-out documents" in note for note in result.report.notes)
+    if result.report.tuned:
+        assert result.report.paired is not None
+        assert result.report.paired["ndcg@10"].delta >= 0
+    again = build.run(settings(tmp_path / "domain", out, model, epochs=2))
+    assert again.report.base == result.report.base
+    assert again.report.tuned == result.report.tuned
+
+
+@pytest.mark.parametrize(("delta", "p", "asked", "stays"), [
+    (-0.01, 0.4, True, True), (-0.01, 0.01, True, False), (-0.01, 0.4, False, False), (0.0, 1.0, False, True),
+])  # fmt: skip
+def test_a_tuned_model_that_came_out_worse_is_not_kept(delta: float, p: float, asked: bool, stays: bool) -> None:
+    from types import SimpleNamespace as Some
+
+    change = Some(delta=delta, p=p)
+    before = Some(scores=Some())
+    after = Some(scores=Some(against=lambda *_: {"ndcg@10": change}))
+    work = Some(answers={} if asked else {"made 1": "text"}, sets=Some(test={"a": {}, "b": {}}))
+    tuned = tuning.Tuned(Path("model"), "", None, {}, ("first",))
+    kept = tuning.kept(tuned, before, after, work, 0)  # type: ignore[arg-type]
+    assert (kept.model is not None) == stays
+    if not stays:
+        assert kept.notes[1].startswith("the tuned model came out worse on 2 test queries (ndcg@10 -0.010")
+
+
+def test_word_vectors_are_tuned_on_the_pairs_too(domain: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = build.run(build.Settings(domain(), out, base="words", quiet=True, threads=1))
+    assert result.report.training is not None
+    assert (out / "model" / "words.safetensors").is_file()
+    if result.report.tuned:
+        assert search.run(search.Settings(out, "oaka and irona")).hits
 
 
 def test_a_folder_of_text_files_is_built(model: Path, tmp_path: Path) -> None:

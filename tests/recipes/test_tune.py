@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ pytest.importorskip("torch")
 import firth
 from firth.arrays import Vectors, unit
 from firth.errors import DataError, SettingsError
-from firth.recipes import tune as recipe
-from firth.recipes.tune import Corpus, apart, dev_score, with_mined, with_random
+from firth.recipes import heldout
+from firth.recipes.heldout import apart, dev_score
+from firth.recipes.negatives import Corpus, with_mined, with_random
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.mine import MineSettings
 from firth.sentence.tune import TuneSettings
@@ -76,6 +78,33 @@ def test_negatives_are_near_and_never_an_answer() -> None:
     assert set(account.spread) == {"positive", "hard", "random"}
 
 
+def test_a_better_judge_of_pairs_decides_what_is_hard() -> None:
+    texts = ("abcc", "abd", "abz", "qqq")
+    corpus = Corpus(texts, Letters().encode(texts))
+
+    def judge(queries: Sequence[str], documents: Sequence[str]) -> list[float]:
+        assert set(queries) == {"abc"}
+        return [{"abcc": 1.0, "abd": 0.99, "abz": 0.5, "qqq": 0.1}[document] for document in documents]
+
+    rules = MineSettings(negatives=1, sampling="top")
+    found, account = with_mined([Pair("abc", "abcc")], corpus, Letters(), rules, rerank=judge)
+    assert found[0].negatives == ("abz",)
+    assert account.removed["too near the answer's score"] == 1
+
+
+def test_streamed_pairs_are_not_mined_and_texts_are_not_streamed(
+    make: Callable[..., SentenceEncoder],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SettingsError, match="negatives=mined: streamed pairs are never held together"):
+        firth.tune(make(), iter(PAIRS), spill=tmp_path, settings=SETTINGS)
+    with pytest.raises(SettingsError, match="only pairs can be streamed"):
+        firth.tune(make(), spill=tmp_path, negatives="given", settings=replace(SETTINGS, loss="tsdae"))
+    tuned = firth.tune(make(), iter(PAIRS), spill=tmp_path, negatives="given", settings=SETTINGS)
+    assert tuned.pairs == len(PAIRS)
+    assert (tmp_path / "query.ids").stat().st_size > 0
+
+
 def test_random_negatives_are_drawn_by_seed_and_are_no_answers() -> None:
     pairs = [Pair("abc", "1"), Pair("abc", "2"), Pair("xyz", "3")]
     texts = ["1", "2", "3", "4"]
@@ -103,7 +132,7 @@ def test_the_dev_score_is_ndcg_over_the_pool(monkeypatch: pytest.MonkeyPatch) ->
     dev = TestSet(documents, {"q": "abc", "p": "xy"}, {"q": {"1": 1}, "p": {"2": 1}})
     whole = dev_score(dev, Letters())(Letters())
     assert whole == pytest.approx((1 / np.log2(3) + 1) / 2)
-    monkeypatch.setattr(recipe, "DEV_POOL", 1)
+    monkeypatch.setattr(heldout, "DEV_POOL", 1)
     seen: list[str] = []
 
     class Watched(Letters):

@@ -17,7 +17,7 @@ from firth.text.settings import Reading
 
 WORDS = "words"
 WORDS_FILE = "words.safetensors"
-MODEL_FILES = (".json", ".safetensors", ".txt", ".bin", ".vec")
+MODEL_FILES = (".json", ".safetensors", ".txt", ".bin", ".vec", ".firth")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`firth build DATA -o OUT`: a domain folder in; a tuned, indexed, measured search out.
 
-    read -> split -> measure the base model -> mine hard negatives -> tune -> measure again, paired
-         -> choose dims x codec x index -> collection -> report
+    read -> split (or make pairs and draft questions) -> measure the base model -> mine hard negatives -> tune
+         -> measure again, paired -> choose dims x codec x index -> collection -> report
 
 Each stage is kept in OUT/.build (stages.py), so an interrupted build goes on where it stopped. OUT holds the model, the
 collection, report.html and report.json, and may be moved to another machine (built.py).
@@ -29,6 +29,7 @@ from firth.recipes.base import WORDS_FILE, find_base, reading_for, ready
 from firth.recipes.domain import Work, read_domain
 from firth.recipes.judged import Judged, judge, load_judged
 from firth.recipes.load import load
+from firth.recipes.made import made
 from firth.recipes.stages import Stages
 from firth.recipes.sweep import Sweep, sweep
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
+PAIRS = 4_000  # about ten minutes of tuning on two cores
 EPOCHS = 1  # the least; the dev part says whether it helped
 RECALL = 0.99
 ENOUGH_QUERIES = 100  # to choose an index by; with fewer, the test queries join
@@ -49,16 +51,17 @@ class Settings:
     out: Annotated[Path, "-o", "Folder for the model, the collection and the report."]
     base: Annotated[str, "Model to start from; words = word vectors trained on the documents, without torch."] = BASE
     epochs: Annotated[int, "Passes over the training pairs; 0 = do not tune."] = EPOCHS
+    pairs: Annotated[int, "Made from the documents where there are no queries; 0 = make none."] = PAIRS
     recall: Annotated[float, "Share of the exact top 10 that the index must return, 0 to 1."] = RECALL
     seed: Annotated[int, "Of every random draw."] = 0
     threads: Annotated[int, "0 = as many as there are cores."] = 0
     quiet: Annotated[bool, "No progress on stderr."] = False
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.threads < 0 or not 0 < self.recall <= 1:
+        if min(self.epochs, self.threads, self.pairs) < 0 or not 0 < self.recall <= 1:
             raise SettingsError(
-                f"epochs={self.epochs}, threads={self.threads}, recall={self.recall}: expected epochs and threads "
-                "of at least 0, and recall above 0 and at most 1"
+                f"epochs={self.epochs}, pairs={self.pairs}, threads={self.threads}, recall={self.recall}: expected "
+                "epochs, pairs and threads of at least 0, and recall above 0 and at most 1"
             )
 
     @property
@@ -101,13 +104,19 @@ def run(settings: Settings) -> Result:
             base = find_base(settings.base, progress=progress)
         with settings.bar("reading") as progress:
             work = read_domain(settings.data, seed=settings.seed, reading=reading_for(base), progress=progress)
-        stages.run("domain", {"digest": work.digest, "seed": settings.seed}, lambda _: {"documents": work.n})
+        made_of = settings.pairs if settings.epochs and not work.judged else 0
+        if made_of:
+            work = made(work, most=made_of, seed=settings.seed)
+        inputs = {"digest": work.digest, "seed": settings.seed, "pairs": made_of}
+        stages.run("domain", inputs, lambda _: {"documents": work.n})
         starter = partial(ready, base, work.documents, seed=settings.seed, threads=settings.cores)
         before = _judged(stages, "base", base.identity, starter, work, settings)
         tuned = tuning.tune(stages, base, before, work, settings)
         after = before
         if tuned.model is not None:
             after = _judged(stages, "tuned", tuned.digest, partial(_loaded, tuned.model), work, settings)
+            tuned = tuning.kept(tuned, before, after, work, settings.seed)
+            after = after if tuned.model else before
         chosen = _chosen(stages, after, work, settings)
         model = tuned.model or base.folder or stages.folder / "base" / WORDS_FILE
         _publish(stages, model, after, chosen.chosen, work, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,8 @@ from firth.errors import DataError
 from firth.progress import Progress, silent
 from firth.recipes.sets import Sets, split
 from firth.text.read import Reading, read
-from firth.text.records import Document, Judgements
+from firth.text.records import Document, Judgements, Pair
+from firth.text.tables import TablePairs
 
 UNJUDGED_QUERIES = 500  # kept where nothing is judged: they still tell what an index loses
 TITLE_QUERIES = 300  # titles, or beginnings of texts, that stand for queries where there are none
@@ -29,7 +30,9 @@ class Work:
         queries: query id -> text: the judged ones; where there are none, others to measure the index with.
         sets: disjoint judgements.
         notes: what a person should know.
-        digest: of everything above.
+        digest: of what was read.
+        pairs: those of tables, with their negatives and scores, read from disk each time; empty where there are none.
+        answers: of queries that were made from documents, the text that answers them where it is not a whole document.
     """
 
     path: Path
@@ -39,6 +42,13 @@ class Work:
     sets: Sets
     notes: tuple[str, ...]
     digest: str = field(repr=False)
+    answers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pairs: Iterable[Pair] = field(default=(), repr=False)
+
+    @property
+    def judged(self) -> bool:
+        """Whether any query has an answer."""
+        return bool(self.sets.train or self.sets.dev or self.sets.test)
 
     def texts(self, ids: Iterable[str]) -> dict[str, Document]:
         """These documents, by one walk through all."""
@@ -46,11 +56,14 @@ class Work:
         return {document.id: document for document in self.documents if document.id in wanted}
 
 
-def read_domain(path: Path, *, seed: int, reading: Reading | None = None, progress: Progress = silent) -> Work:
+def read_domain(
+    path: Path, *, seed: int, reading: Reading | None = None, searched: bool = True, progress: Progress = silent
+) -> Work:
     """Read, check and split a domain.
 
     Args:
         reading: how; `reading_for` makes chunks as long as a model reads.
+        searched: documents are needed; without it pairs are enough, such as scored sentences to tune on.
 
     Raises:
         DataError: nothing that firth reads, no documents, or a fault with its file and line.
@@ -58,7 +71,7 @@ def read_domain(path: Path, *, seed: int, reading: Reading | None = None, progre
     domain = read(path, reading, progress=progress)
     documents, queries, judgements = domain.documents, domain.queries, domain.judgements
     n, digest = _digest(documents, queries, judgements)
-    if not n:
+    if not n and (searched or not isinstance(domain.pairs, TablePairs)):
         raise DataError("holds no documents: there is nothing to search", path=path)
     sets = split(judgements, queries, seed=seed)
     judged = {**sets.train, **sets.dev, **sets.test}
@@ -78,7 +91,8 @@ def read_domain(path: Path, *, seed: int, reading: Reading | None = None, progre
         )
     if judged and not sets.test:
         notes.append("no judged queries were left to measure with")
-    return Work(path, documents, n, queries, sets, tuple(notes), digest)
+    tables = domain.pairs if isinstance(domain.pairs, TablePairs) else ()
+    return Work(path, documents, n, queries, sets, tuple(notes), digest, pairs=tables)
 
 
 def _digest(

@@ -35,8 +35,9 @@ def load(
         progress: whether a download shows how far it is, on stderr.
 
     Returns:
-        A `firth.sentence.encoder.SentenceEncoder`; for word vectors the mean of a text's words (firth.static.average);
-        for a folder of firth pretrain elmo the mean of its words in context (firth.contextual.elmo).
+        A `firth.sentence.encoder.SentenceEncoder`, with a query adapter where the folder holds one; for word vectors
+        the mean of a text's words (firth.static.average); for a folder of firth pretrain elmo the mean of its words in
+        context (firth.contextual.elmo).
 
     Raises:
         ModelError: not found, and what to do about it; or an architecture that is not known, with those that are.
@@ -69,9 +70,13 @@ def load(
             raise SettingsError(f"{name} is an ELMo; prompts and max_tokens are for sentence models")
         elmo: Encoder = import_module("firth.contextual.elmo").Elmo.load(folder).to(device or "cpu")
         return elmo
+    from firth.sentence.adapter import FILE, AdaptedEncoder, QueryAdapter
     from firth.sentence.encoder import SentenceEncoder
 
-    return SentenceEncoder.load(folder, prompts=prompts, max_tokens=max_tokens, device=device)
+    model = SentenceEncoder.load(folder, prompts=prompts, max_tokens=max_tokens, device=device)
+    if not (folder / FILE).is_file():
+        return model
+    return AdaptedEncoder(model, QueryAdapter.load(folder / FILE))
 
 
 def _hosted(name: str) -> Encoder:

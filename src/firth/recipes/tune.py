@@ -1,84 +1,144 @@
-"""`firth.tune` and `firth tune DATA -o MODEL`: mine hard negatives with the encoder's own vectors, then train on them.
+"""`firth tune DATA -o MODEL`: a domain or a table of pairs in, a tuned model with its report out.
 
-encode the corpus -> nearest documents of each query -> mine -> tune -> the best weights by the dev part
+    read -> measure -> mine -> tune, the epoch chosen on dev -> measure again, paired -> MODEL, report.html, report.json
+
+Under torchrun every process reads and trains; the first one measures and writes. A checkpoint lies beside MODEL until
+that is written, so that the same command goes on after an interruption. `firth.tune` itself stands in learn.py.
 """
 
 from __future__ import annotations
 
-import math
+import resource
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-
 from firth import kernels
-from firth.arrays import NO_ID, Encoder, Ids, Neighbours, Vectors
+from firth.arrays import Encoder
 from firth.errors import DataError, SettingsError
-from firth.evaluate.exact import nearest
 from firth.evaluate.judge import Report, evaluate
-from firth.evaluate.ranking import Ranking
-from firth.evaluate.retrieval import measure
-from firth.index import Flat
-from firth.progress import Progress, bar, silent
-from firth.recipes.domain import read_domain
+from firth.evaluate.records import BuildReport, Epoch, Step, Training
+from firth.evaluate.report import write
+from firth.evaluate.statistics import Score
+from firth.progress import Progress, bar
+from firth.recipes import adapting, reporting
+from firth.recipes.base import Base, find_base, reading_for, ready
+from firth.recipes.build import PAIRS
+from firth.recipes.domain import Work, read_domain
+from firth.recipes.heldout import MAIN, doubt
+from firth.recipes.learn import tune
 from firth.recipes.load import load
-from firth.sentence.mine import Mined, MineSettings, mine
-from firth.text.records import Document, Judgements, Pair
+from firth.recipes.made import made
+from firth.recipes.scored import scored_pairs, spearman_of
+from firth.recipes.trainable import trainable
+from firth.text.read import read
+from firth.text.records import Pair
+from firth.text.settings import Reading
+from firth.text.table import is_table, open_table
+from firth.text.tables import TablePairs
 from firth.text.testset import TestSet
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from firth.sentence.encoder import SentenceEncoder
-    from firth.sentence.tune import Dev, Tuned, TuneSettings
+    from firth.sentence.tune import Tuned, TuneSettings
 
-MAIN = "ndcg@10"  # what a dev part is scored by
-CANDIDATES = 100  # nearest documents of a query that negatives are chosen from
-RANDOM_SCORES = 2_000  # pairs of a query and any document, for the account of the scores
-SPREAD = 0.15  # standard deviation of one query's change in nDCG@10 by tuning, measured on SciFact's test queries
-DEV_POOL = 30  # nearest documents of each dev query that are ranked anew each epoch, beside all dev answers
-SOURCES = ("mined", "refreshed", "random", "given")
+__all__ = ["Learnt", "Settings", "run", "show", "tune"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What `firth tune` learns from, and how; `TuneSettings` says more of each."""
 
-    data: Annotated[Path, "Domain with judged training queries, or a table of pairs."]
-    out: Annotated[Path, "-o", "Folder for the tuned model."]
-    model: Annotated[str, "Model to start from."] = "sentence-transformers/all-MiniLM-L6-v2"
-    epochs: Annotated[int, "Passes over the pairs."] = 1
+    data: Annotated[Path, "Domain with judged training queries, a table of pairs, or bare documents."]
+    out: Annotated[Path, "-o", "Folder for the tuned model; a .safetensors file for word vectors."]
+    model: Annotated[str, "Model to start from; words = word vectors trained on the documents."] = (
+        "sentence-transformers/all-MiniLM-L6-v2"
+    )
+    static: Annotated[bool, "Tune word vectors that start from the model's token table, not the model."] = False
+    adapter: Annotated[str, "Learn a map of the queries only: full, or its rank; documents keep their vectors."] = ""
+    epochs: Annotated[int, "Passes over the pairs; 0 = what suits the model."] = 0
     loss: Annotated[str, "Objective by name; docs/tuning.md says which for which data."] = "info_nce"
     negatives: Annotated[str, "mined, refreshed (anew each epoch), random, or given (those in the data)."] = "mined"
-    matryoshka: Annotated[str, "Prefixes that shall be good vectors too, for instance 64,128,256."] = ""
+    hard: Annotated[int, "Negatives a pair and step."] = 2
+    matryoshka: Annotated[str, "Prefixes that shall be good too, for instance 64,128,256; doubling = 8,16,32 …"] = ""
     teacher: Annotated[str, "Model to distil from, for the losses that have one."] = ""
+    pairs: Annotated[int, "Made from the documents where there are no queries, at most."] = PAIRS
+    stream: Annotated[bool, "Read a table of pairs once, its tokens to disk: for files larger than memory."] = False
+    dev: Annotated[str, "What chooses the epoch, if not DATA's dev part: a domain, or scored sentence pairs."] = ""
     batch: Annotated[int, "Pairs a step."] = 32
-    rate: Annotated[float, "Highest learning rate."] = 3e-5
+    rate: Annotated[float, "Highest learning rate; 0 = what suits the model."] = 0.0
+    temperature: Annotated[float, "What cosines are divided by."] = 0.05
+    symmetric: Annotated[bool, "Also let each answer find its query."] = False
+    dropout: Annotated[float, "0 = off, but for simcse."] = 0.0
+    max_tokens: Annotated[int, "Cut training texts; 0 = what the model reads."] = 0
+    mixes: Annotated[str, "Shares of tuned weights also tried on dev, for instance 0.5,0.75: forgets less."] = ""
+    patience: Annotated[int, "Epochs without a better dev score after which to stop; 0 = all epochs."] = 0
+    general: Annotated[str, "Scored sentence pairs, as STS-B's csv, that tell how much was forgotten."] = ""
+    most_drop: Annotated[float, "Points of Spearman that may be lost on them; more misses a gate (exit 3)."] = 1.0
     seed: Annotated[int, "Of the order, the drawn parts and the negatives."] = 0
     quiet: Annotated[bool, "No progress on stderr."] = False
+
+    def bar(self, label: str) -> AbstractContextManager[Progress]:
+        """A progress line, unless quiet."""
+        return bar(label, shown=not self.quiet)
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """The tuned model's folder, how it was trained, and the test scores before and after where there are any."""
+    """What was tuned, where it lies, and what it scored before and after.
+
+    Attributes:
+        out: the model's folder, or the file of word vectors.
+        tuned: learning curve and dev scores.
+        before, after: on the test part, where there is one.
+        general: Spearman on scored sentences before and after, where it was asked for.
+        missed_gates: what the command ends with exit code 3 for.
+        peak: bytes of memory of this process at its highest.
+        notes: what a person should know.
+        pages: the report.
+    """
 
     out: Path
-    tuned: Tuned
+    tuned: Tuned[Any]
     before: Report | None
     after: Report | None
+    general: tuple[Score, Score] | None
+    missed_gates: tuple[str, ...]
+    peak: int
+    notes: tuple[str, ...]
+    pages: tuple[Path, ...] = ()
+
+    @property
+    def rows_per_second(self) -> float:
+        """Pairs learnt from a second, evaluation included."""
+        return self.tuned.rows / max(self.tuned.seconds, 1e-9)
 
     def as_json(self) -> dict[str, Any]:
-        told = {
+        tuned = self.tuned
+        told: dict[str, Any] = {
             "out": str(self.out),
-            "pairs": self.tuned.pairs,
-            "epoch": self.tuned.epoch,
-            "dev": {"base": self.tuned.base, "best": self.tuned.best},
-            "rows_per_second": self.tuned.rows / max(self.tuned.seconds, 1e-9),
-            "curve": [asdict(point) for point in self.tuned.curve],
+            "pairs": tuned.pairs,
+            "epoch": tuned.epoch,
+            "dev": {"base": tuned.base, "best": tuned.best},
+            "mix": tuned.mix,
+            "mixes": {f"{share:g}": score for share, score in tuned.mixes.items()},
+            "rows_per_second": self.rows_per_second,
+            "peak_memory_bytes": self.peak,
+            "curve": [asdict(point) for point in tuned.curve],
+            "missed": list(self.missed_gates),
+            "notes": list(self.notes),
         }
+        if self.general:
+            told["general"] = {
+                name: asdict(score.interval) for name, score in zip(("base", "tuned"), self.general, strict=True)
+            }
         if self.before and self.after:
             told["base"] = {name: asdict(value) for name, value in self.before.intervals.items()}
             told["tuned"] = {name: asdict(value) for name, value in self.after.intervals.items()}
@@ -93,287 +153,255 @@ def run(settings: Settings) -> Learnt:
         DataError: no training pairs, or a fault in the data; ModelError: a model cannot be loaded.
         SettingsError: a setting out of range; TrainingError: the loss is not a number.
     """
-    from firth.sentence.encoder import SentenceEncoder
-    from firth.sentence.tune import TuneSettings
+    from firth.fit import joined
 
-    shown = not settings.quiet
-    with bar("reading", shown=shown) as report:
-        work = read_domain(settings.data, seed=settings.seed, progress=report)
-    how = TuneSettings(
-        loss=settings.loss,
-        epochs=settings.epochs,
-        batch=settings.batch,
-        rate=settings.rate,
-        seed=settings.seed,
-        matryoshka=_numbers(settings.matryoshka),
-        doubt=doubt(len(work.sets.dev)),
-    )
-    documents = {document.id: document for document in work.documents}
+    with joined() as first, ExitStack() as held:
+        settings = settings if first else replace(settings, quiet=True)
+        with settings.bar("finding the model") as progress:
+            base = find_base(settings.model, progress=progress)
+        work = None if settings.stream else _read(settings, base)
+        documents = {} if work is None else {document.id: document for document in work.documents}
+        test = TestSet(documents, work.queries, work.sets.test) if work and work.sets.test else None
+        dev = _dev(settings, work, documents)
+        # Tokens of a stream lie beside the model: what is temporary is often kept in memory.
+        place = settings.out.absolute().parent if settings.stream else None
+        if place:
+            place.mkdir(parents=True, exist_ok=True)
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=".firth-tune-", dir=place)))
+        encoder = _start(settings, base, work, scratch)
+        general = scored_pairs(Path(settings.general)) if settings.general else None
+        before = evaluate(encoder, test, seed=settings.seed) if test and first else None
+        known = spearman_of(encoder, general, settings.seed) if general and first else None
+        checkpoints = settings.out.with_name(f".{settings.out.name}.tuning")
+        texts = [document.full for document in documents.values()]
+        with settings.bar("tuning") as progress:
+            if settings.adapter:
+                tuned = adapting.adapt(
+                    encoder, _pairs(settings, work, documents), texts, settings.adapter,
+                    epochs=settings.epochs, dev=dev, seed=settings.seed, progress=_told(progress),
+                )  # fmt: skip
+            else:
+                tuned = tune(
+                    encoder, _pairs(settings, work, documents), documents=texts,
+                    negatives="given" if settings.stream else settings.negatives,
+                    settings=_how(settings, encoder, work), dev=dev,
+                    teacher=load(settings.teacher, progress=not settings.quiet) if settings.teacher else None,
+                    folder=checkpoints, spill=scratch if settings.stream else None, progress=_told(progress),
+                    say=lambda line: None if settings.quiet else print(line, file=sys.stderr),
+                )  # fmt: skip
+        after = evaluate(tuned.encoder, test, seed=settings.seed) if test and first else None
+        now = spearman_of(tuned.encoder, general, settings.seed) if general and first else None
+        learnt = Learnt(
+            settings.out, tuned, before, after, (known, now) if known and now else None, (), _peak(),
+            work.notes if work else (),
+        )  # fmt: skip
+        return _kept(settings, learnt, checkpoints) if first else learnt
+
+
+def show(learnt: Learnt, console: Console) -> None:
+    """Dev, test and general scores before and after; speed and memory; where it lies."""
+    tuned = learnt.tuned
+    if tuned.base is not None and tuned.best is not None:
+        mix = "" if tuned.mix == 1 else f", {tuned.mix:g} of it mixed with the old weights"
+        console.print(f"dev           {tuned.base:.3f} -> {tuned.best:.3f} (epoch {tuned.epoch}{mix})")
+    if learnt.before and learnt.after:
+        for name, paired in learnt.after.against(learnt.before).items():
+            before, after = learnt.before.intervals[name], learnt.after.intervals[name]
+            console.print(f"{name:<14}{before} -> {after}  {paired.delta:+.3f}  p {paired.p:.4f}")
+    if learnt.general:
+        old, new = learnt.general
+        console.print(f"general       {old.interval} -> {new.interval}  {100 * (new.value - old.value):+.1f} points")
+    for note in learnt.notes:
+        console.print(f"note          {note}", markup=False)
+    speed, gigabytes = learnt.rows_per_second, learnt.peak / 1e9
+    console.print(f"{tuned.pairs:,} pairs, {speed:,.0f} rows/s, {gigabytes:.1f} GB at most; model in {learnt.out}")
+    for page in learnt.pages:
+        console.print(f"report        {page}")
+
+
+def _read(settings: Settings, base: Base) -> Work:
+    from firth.sentence.tune import UNSUPERVISED
+
+    with settings.bar("reading") as progress:
+        work = read_domain(
+            settings.data, seed=settings.seed, reading=reading_for(base), searched=False, progress=progress
+        )
+    if work.judged or list(_table_pairs(work))[:1] or settings.loss in UNSUPERVISED:
+        return work
+    work = made(work, most=settings.pairs, seed=settings.seed)
+    if not work.judged:
+        raise DataError(
+            f"has no training pairs: qrels/train.tsv, or a table of question and answer; {work.notes[-1]}",
+            path=settings.data,
+        )
+    return work
+
+
+def _pairs(settings: Settings, work: Work | None, documents: dict[str, Any]) -> Iterable[Pair]:
+    """What is learnt from: the pairs of a table as they are, else the judged queries with their answers."""
+    from firth.sentence.tune import UNSUPERVISED
+
+    if work is None:
+        if not settings.data.is_file() or not is_table(settings.data):
+            raise SettingsError(
+                f"--stream reads one table of pairs (.jsonl, .csv, .tsv, .parquet), not {settings.data}"
+            )
+        return TablePairs([open_table(settings.data, Reading())], skip_bad=False)
+    if settings.loss in UNSUPERVISED:
+        return ()
+    if table := list(_table_pairs(work)):
+        return table
     pairs = [
-        Pair(work.queries[query], documents[id_].full)
+        Pair(work.queries[query], work.answers.get(query, documents[id_].full))
         for query, found in work.sets.train.items()
         for id_, grade in found.items()
         if grade > 0
     ]
     if not pairs:
         raise DataError("has no training pairs: qrels/train.tsv, or a table of question and answer", path=settings.data)
-    encoder = load(settings.model, progress=shown)
-    if not isinstance(encoder, SentenceEncoder):
-        raise SettingsError(
-            f"model {settings.model}: word vectors and ELMo are trained on raw text, not tuned on pairs"
-        )
-    dev, test = (TestSet(documents, work.queries, part) if part else None for part in (work.sets.dev, work.sets.test))
-    before = evaluate(encoder, test, seed=settings.seed) if test else None
-    with bar("tuning", shown=shown) as report:
-        tuned = tune(
-            encoder,
-            pairs,
-            documents=[document.full for document in documents.values()],
-            negatives=settings.negatives,
-            settings=how,
-            dev=dev,
-            teacher=load(settings.teacher, progress=shown) if settings.teacher else None,
-            progress=report,
-            say=lambda line: print(line, file=sys.stderr) if shown else None,
-        )
-    encoder.save(settings.out)
-    return Learnt(settings.out, tuned, before, evaluate(encoder, test, seed=settings.seed) if test else None)
+    return pairs
 
 
-def show(learnt: Learnt, console: Console) -> None:
-    """Dev and test scores before and after."""
-    tuned = learnt.tuned
-    if tuned.base is not None and tuned.best is not None:
-        console.print(f"dev {MAIN} {tuned.base:.3f} -> {tuned.best:.3f} (epoch {tuned.epoch})")
-    if learnt.before and learnt.after:
-        for name, paired in learnt.after.against(learnt.before).items():
-            before, after = learnt.before.intervals[name], learnt.after.intervals[name]
-            console.print(f"{name:<14}{before} -> {after}  {paired.delta:+.3f}  p {paired.p:.4f}")
-    console.print(f"{tuned.pairs:,} pairs, {tuned.rows / max(tuned.seconds, 1e-9):,.0f} rows/s; model in {learnt.out}")
+def _table_pairs(work: Work) -> Iterable[Pair]:
+    """The pairs of tables, with their negatives and scores, but for those whose query or answer is held out."""
+    held = {**work.sets.dev, **work.sets.test}
+    asked = {work.queries[query] for query in held}
+    answers = set()
+    if held:
+        named = {id_ for found in held.values() for id_, grade in found.items() if grade > 0}
+        answers = {document.full for document in work.texts(named).values()}
+    return (pair for pair in work.pairs if pair.query not in asked and pair.positive not in answers)
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Different texts and their vectors: what negatives are mined from."""
+def _start(settings: Settings, base: Base, work: Work | None, scratch: Path) -> Encoder:
+    """The model that is tuned."""
+    if work is None and base.folder is None:
+        raise SettingsError("--model words learns words from documents, and streamed pairs have none; name a file")
+    documents: Iterable[Any] = () if work is None else work.documents
+    with settings.bar("loading") as progress:
+        encoder = ready(base, documents, scratch, progress, seed=settings.seed, threads=kernels.default_threads())
+    if not settings.static:
+        return encoder
+    from firth.sentence.encoder import SentenceEncoder
+    from firth.sentence.words import token_table
 
-    texts: tuple[str, ...]
-    vectors: Vectors
+    if not isinstance(encoder, SentenceEncoder) or work is None:
+        raise SettingsError("--static takes the token table of a sentence model and the words of a domain's documents")
+    return token_table(encoder, (document.full for document in work.documents))
 
 
-def tune(
-    encoder: SentenceEncoder,
-    pairs: Sequence[Pair],
-    *,
-    documents: Sequence[str] = (),
-    negatives: str = "mined",
-    settings: TuneSettings | None = None,
-    mining: MineSettings | None = None,
-    dev: TestSet | Dev | None = None,
-    teacher: Encoder | None = None,
-    folder: Path | str | None = None,
-    progress: Progress = silent,
-    say: Callable[[str], None] = lambda _: None,
-) -> Tuned:
-    """Fine-tune an encoder on a domain's pairs, in place.
+def _dev(settings: Settings, work: Work | None, documents: dict[str, Any]) -> Any:
+    """What chooses the epoch: a test set, or a function of an encoder."""
+    if settings.dev:
+        path = Path(settings.dev)
+        if path.is_file() and path.suffix in (".csv", ".tsv"):
+            pairs = scored_pairs(path)
+            return lambda encoder: spearman_of(encoder, pairs, settings.seed).value
+        other = read(path)
+        return other.testset("dev" if "dev" in other.judgements else "test")
+    return TestSet(documents, work.queries, work.sets.dev) if work and work.sets.dev else None
 
-    Args:
-        encoder: its weights are changed.
-        pairs: queries and what answers them.
-        documents: more texts of the domain, in which negatives are looked for beside the pairs' answers.
-        negatives: "mined" once by the encoder as it comes in; "refreshed" mined anew by the encoder as it is before
-            each later epoch; "random" documents; "given", those that the pairs carry and no others.
-        settings: how to train.
-        mining: which candidates are hard negatives.
-        dev: a test set that shares nothing with the pairs, or any score of an encoder; the best epoch by it is kept,
-            or the old weights if none was better. A large test set is cut to the documents that matter.
-        teacher: of the losses that learn from one.
-        folder: where checkpoints are kept; an interrupted tuning goes on from there.
-        progress: told rows done, of encoding and of training.
-        say: told, a line at a time, what was mined and what was left out.
 
-    Returns:
-        The encoder, its learning curve, and the dev scores before and after.
-
-    Raises:
-        DataError: no pairs, an empty text, or a dev part that overlaps the pairs; says how many.
-        SettingsError: a setting out of range.
-        TrainingError: the loss is not a number.
-
-    Example:
-        >>> tuned = firth.tune(enc, pairs, documents=texts, dev=firth.TestSet.load("mine/", "dev"))  # doctest: +SKIP
-        >>> f"{tuned.base:.3f} -> {tuned.best:.3f}"  # doctest: +SKIP
-        '0.650 -> 0.694'
-    """
+def _how(settings: Settings, encoder: Encoder, work: Work | None) -> TuneSettings:
     from firth.sentence.tune import TuneSettings
-    from firth.sentence.tune import tune as train
 
-    settings = settings or TuneSettings()
-    mining = mining or MineSettings(seed=settings.seed)
-    if negatives not in SOURCES:
-        raise SettingsError(f"negatives: expected one of {', '.join(SOURCES)}, got {negatives!r}")
-    if isinstance(dev, TestSet):
-        apart(pairs, dev)
-    texts = tuple(dict.fromkeys([pair.positive for pair in pairs] + list(documents)))
-
-    def mined(now: Encoder, epoch: int) -> list[Pair]:
-        corpus = Corpus(texts, now.encode(list(texts), kind="document"))
-        found, account = with_mined(pairs, corpus, now, replace(mining, seed=mining.seed + epoch))
-        for line in account.lines():
-            say(line)
-        return found
-
-    start: Sequence[Pair] = pairs
-    if negatives == "random":
-        start = with_random(pairs, texts, mining.negatives, mining.seed)
-    elif negatives != "given" and settings.negatives:
-        start = mined(encoder, 0)
-    return train(
-        encoder,
-        start,
-        settings=settings,
-        dev=dev_score(dev, encoder) if isinstance(dev, TestSet) else dev,
-        teacher=teacher,
-        refresh=mined if negatives == "refreshed" else None,
-        folder=folder,
-        progress=progress,
+    usual = trainable(encoder)[1]
+    held = len(work.sets.dev) if work else 0
+    return TuneSettings(
+        loss=settings.loss,
+        epochs=settings.epochs or usual.epochs,
+        batch=settings.batch,
+        negatives=settings.hard,
+        rate=settings.rate or usual.rate,
+        temperature=settings.temperature,
+        symmetric=settings.symmetric,
+        dropout=settings.dropout,
+        max_tokens=settings.max_tokens or None,
+        mixes=_numbers("mixes", settings.mixes),
+        patience=settings.patience,
+        seed=settings.seed,
+        matryoshka=_prefixes(settings.matryoshka, encoder.dims),
+        # Pairs that nobody asked for have to earn their keep.
+        doubt=doubt(held) if held and work and not work.answers else 0.0,
     )
 
 
-def with_mined(
-    pairs: Sequence[Pair], corpus: Corpus, encoder: Encoder, rules: MineSettings
-) -> tuple[list[Pair], Mined]:
-    """The pairs with hard negatives in place of those that they had, and the account of the mining.
+def _prefixes(text: str, d: int) -> tuple[int, ...]:
+    from firth.sentence.matryoshka import default_dims
 
-    Args:
-        pairs: every positive is one of the corpus's texts.
-        corpus: different texts with vectors of `encoder`.
-        encoder: encodes the queries.
-        rules: which candidates are hard negatives.
-    """
-    row = {text: i for i, text in enumerate(corpus.texts)}
-    answers: dict[str, list[int]] = {}
-    for pair in pairs:
-        rows = answers.setdefault(pair.query, [])
-        if row[pair.positive] not in rows:
-            rows.append(row[pair.positive])
-    queries = encoder.encode(list(answers), kind="query")
-    account = hard_negatives(queries, corpus.vectors, list(answers.values()), rules)
-    hard = {
-        query: tuple(corpus.texts[j] for j in found if j != NO_ID)
-        for query, found in zip(answers, account.negatives.ids.tolist(), strict=True)
-    }
-    return [replace(pair, negatives=hard[pair.query]) for pair in pairs], account
+    return default_dims(d) if text == "doubling" else tuple(int(size) for size in _numbers("matryoshka", text))
 
 
-def hard_negatives(
-    queries: Vectors, vectors: Vectors, answers: Sequence[Sequence[int]], rules: MineSettings, *, threads: int = 1
-) -> Mined:
-    """Mine a model's own mistakes among its exact neighbours.
-
-    Args:
-        queries: (q, d) float32 unit rows.
-        vectors: (n, d) float32 unit rows of the documents.
-        answers: rows of the documents that answer each query; at least one each.
-        rules: which candidates are hard negatives.
-    """
-    ids = np.full((len(answers), max(map(len, answers))), NO_ID, np.int64)
-    for i, rows in enumerate(answers):
-        ids[i, : len(rows)] = rows
-    positives = Neighbours(ids, kernels.scores(queries, vectors, ids))
-    near = Flat.build(vectors).search(queries, k=min(CANDIDATES, len(vectors)), threads=threads)
-    random = np.random.default_rng(rules.seed)
-    drawn: Ids = random.integers(0, len(vectors), (RANDOM_SCORES, 1))
-    any_scores = kernels.scores(queries[random.integers(0, len(queries), RANDOM_SCORES)], vectors, drawn)
-    return mine(near, positives, rules, vectors=vectors, random_scores=any_scores)
-
-
-def with_random(pairs: Sequence[Pair], texts: Sequence[str], count: int, seed: int) -> list[Pair]:
-    """The pairs with `count` documents drawn from all, answers of the same query left out."""
-    random = np.random.default_rng(seed)
-    answers: dict[str, set[str]] = {}
-    for pair in pairs:
-        answers.setdefault(pair.query, set()).add(pair.positive)
-    drawn = random.integers(0, len(texts), (len(pairs), count))
-    return [
-        replace(pair, negatives=tuple(t for t in (texts[j] for j in row) if t not in answers[pair.query]))
-        for pair, row in zip(pairs, drawn.tolist(), strict=True)
-    ]
-
-
-def apart(pairs: Sequence[Pair], dev: TestSet) -> None:
-    """Refuse a dev part that repeats training queries or their answers: it would praise what was learnt by heart.
-
-    Raises:
-        DataError: says how many, and the first.
-    """
-    queries = {_plain(pair.query) for pair in pairs}
-    answers = {_plain(pair.positive) for pair in pairs}
-    asked = [query for query in dev.judgements if _plain(dev.queries[query]) in queries]
-    if asked:
-        raise DataError(
-            f"{len(asked):,} of {len(dev.judgements):,} dev queries are training queries too, the first is "
-            f"{asked[0]!r}; hold other queries out"
+def _kept(settings: Settings, learnt: Learnt, checkpoints: Path) -> Learnt:
+    """The model and its report on disk; the checkpoint is no longer needed."""
+    learnt.tuned.encoder.save(settings.out)
+    drop = 0.0 if learnt.general is None else 100 * (learnt.general[0].value - learnt.general[1].value)
+    missed: tuple[str, ...] = ()
+    if drop > settings.most_drop:
+        missed = (
+            f"{drop:.1f} points of Spearman were lost on {settings.general}, at most {settings.most_drop:g} may be",
         )
-    found = {
-        document
-        for judged in dev.judgements.values()
-        for document, grade in judged.items()
-        if grade > 0 and document in dev.documents and _plain(dev.documents[document].full) in answers
-    }
-    if found:
-        raise DataError(
-            f"{len(found):,} relevant documents of the dev part answer training pairs too, the first is "
-            f"{min(found)!r}; split by document"
-        )
+    learnt = replace(learnt, missed_gates=missed)
+    folder = settings.out if settings.out.is_dir() else settings.out.with_suffix(".report")
+    folder.mkdir(exist_ok=True)
+    pages = write(_report(settings, learnt), folder)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return replace(learnt, pages=pages)
 
 
-def dev_score(dev: TestSet, base: Encoder) -> Callable[[Encoder], float]:
-    """nDCG@10 of an encoder on a dev part, over the documents that an answer has to beat.
+def _report(settings: Settings, learnt: Learnt) -> BuildReport:
+    tuned, before, after = learnt.tuned, learnt.before, learnt.after
+    name = settings.model.rstrip("/").rpartition("/")[2]
+    notes = [*learnt.notes]
+    if learnt.general:
+        old, new = (score.interval for score in learnt.general)
+        notes.append(f"general: Spearman {old} -> {new} on {old.n:,} scored sentence pairs ({settings.general})")
+    notes += [f"a mix of {share:g} tuned weights scored {score:.4f} on dev" for share, score in tuned.mixes.items()]
+    return BuildReport(
+        title=settings.data.resolve().name,
+        base=before.intervals if before else {},
+        base_model=name,
+        tuned_model=f"{name}, tuned",
+        tuned=after.intervals if after else None,
+        paired=after.against(before) if after and before else None,
+        measure=MAIN,
+        training=Training(
+            steps=[Step(point.step, point.loss) for point in tuned.curve if point.loss is not None],
+            epochs=[Epoch(point.epoch, point.step, point.score) for point in tuned.curve if point.score is not None],
+            best=tuned.epoch,
+            measure=MAIN,
+        ),
+        data={
+            "pairs": tuned.pairs,
+            "rows seen": tuned.rows,
+            "rows a second": round(learnt.rows_per_second, 1),
+            "memory at most, MB": round(learnt.peak / 1e6),
+        },
+        timings={"tuning": round(tuned.seconds, 3)},
+        environment=reporting.environment(kernels.default_threads()),
+        notes=notes,
+        seed=settings.seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=f"firth tune {settings.data} -o {settings.out} --model {settings.model} --loss {settings.loss} "
+        f"--negatives {settings.negatives} --epochs {settings.epochs} --seed {settings.seed}",
+    )
 
-    The whole corpus each epoch would be too dear. The pool is the dev queries' answers and the documents that the base
-    model puts nearest to each of them.
-    """
-    judged = {query: found for query, found in dev.judgements.items() if any(grade > 0 for grade in found.values())}
-    queries = list(judged)
-    if not queries:
-        raise DataError(f"none of {len(dev.judgements):,} dev queries has a relevant document")
-    documents = list(dev.documents.values())
-    asked = [dev.queries[query] for query in queries]
-    if len(documents) > DEV_POOL * len(queries):
-        vectors = base.encode([document.full for document in documents], kind="document")
-        near = nearest(base.encode(asked, kind="query"), [vectors], DEV_POOL)
-        kept = {documents[j].id for j in near.ids.ravel().tolist() if j != NO_ID}
-        kept |= {document for found in judged.values() for document, grade in found.items() if grade > 0}
-        documents = [document for document in documents if document.id in kept]
-    return score_among(documents, dict(zip(queries, asked, strict=True)), judged)
+
+def _told(progress: Progress) -> Progress:
+    """The progress with this process's memory beside the loss; the line itself shows rows a second."""
+
+    def told(done: int, total: int, what: str = "") -> None:
+        progress(done, total, f"{what}, {_peak() / 1e9:.1f} GB".removeprefix(", "))
+
+    return told
 
 
-def score_among(
-    documents: Sequence[Document], asked: Mapping[str, str], judged: Judgements
-) -> Callable[[Encoder], float]:
-    """nDCG@10 of an encoder that ranks just these documents for the queries in `asked`."""
-    queries = list(asked)
-    ids, texts = [document.id for document in documents], [document.full for document in documents]
-
-    def score(encoder: Encoder) -> float:
-        vectors = encoder.encode(texts, kind="document")
-        found = nearest(encoder.encode(list(asked.values()), kind="query"), [vectors], min(10, len(ids)))
-        return measure(Ranking(queries, ids, found), judged, [MAIN]).mean[MAIN]
-
-    return score
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(name: str, text: str) -> tuple[float, ...]:
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise SettingsError(f"matryoshka: expected numbers divided by commas, got {text!r}") from error
-
-
-def doubt(queries: int) -> float:
-    """One standard error of the dev score's change: a smaller loss on so many queries may well be chance."""
-    return SPREAD / math.sqrt(max(1, queries))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+        raise SettingsError(f"{name}: expected numbers divided by commas, got {text!r}") from error
