@@ -25,9 +25,11 @@ import measure as ruler
 from firth.evaluate.exact import nearest
 from firth.evaluate.judge import Report, evaluate
 from firth.progress import bar
+from firth.recipes.heldout import DEV_POOL, doubt, score_among
+from firth.recipes.learn import tune
 from firth.recipes.load import load
+from firth.recipes.negatives import Corpus, with_mined, with_random
 from firth.recipes.sets import split
-from firth.recipes.tune import DEV_POOL, Corpus, doubt, score_among, tune, with_mined, with_random
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.mine import MineSettings
 from firth.sentence.tune import Dev, TuneSettings

@@ -22,7 +22,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,12 +33,13 @@ from firth.fit.loop import _Run
 from firth.fit.settings import Task
 from firth.progress import silent
 from firth.recipes.load import load
-from firth.recipes.tune import Corpus, with_mined
+from firth.recipes.negatives import Corpus, with_mined
+from firth.sentence import course as lessons
 from firth.sentence.batches import Batch
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.mine import MineSettings
 from firth.sentence.published import find
-from firth.sentence.tune import TuneSettings, _Course, _dropout
+from firth.sentence.tune import TuneSettings
 from firth.text.records import Pair
 from firth.text.testset import TestSet
 
@@ -79,13 +80,13 @@ def scifact(pairs: int, corpus: int) -> list[Pair]:
     return [pair for pair in chosen if len(pair.negatives) == NEGATIVES]
 
 
-def ours(pairs: list[Pair], settings: TuneSettings) -> tuple[list[Batch], Callable[[Batch], float], Any]:
+def ours(pairs: list[Pair], settings: TuneSettings) -> tuple[Sequence[Batch], Callable[[Batch], float], Any]:
     """The batches, a step that returns its loss, and what keeps the settings alive."""
     encoder = load(MODEL)
     assert isinstance(encoder, SentenceEncoder)
-    held = _dropout(encoder.module, settings.dropout)
+    held = lessons.dropout(encoder.module, settings.dropout)
     held.__enter__()
-    course = _Course(encoder, pairs, settings, None, None)
+    course = lessons.Course(encoder, pairs, settings)
     run = _Run(Task(course.module, course.loss_of, course.batches, len(course.first), len), settings.fit, None, silent)
     course.module.train()
 
