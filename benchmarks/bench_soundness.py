@@ -6,7 +6,8 @@ time; recall@10 is of ef=100 on queries of the rows' own kind.
 
 Run:   make bench Q=soundness          (up to 30 min: ten for each part, --minutes; --small 2 min)
 Last:  2026-11-23, 2 cores Zen 5 that other work kept busy, 1.5 minutes a part: 6,000 mutated files and 6,000 operations
-       without a failure; 100,000 of each and the turnovers were not reached in that time
+       without a failure, two turnovers of 20,000 vectors: recall@10 0.996, 0.994, 0.996, nothing unreachable, 5 % more
+       room; 100,000 of each and ten turnovers were not reached in that time
 """
 
 from __future__ import annotations
