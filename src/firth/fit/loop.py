@@ -145,7 +145,7 @@ class _Run(Generic[B]):
         if self.processes == 1:
             self.check(value)
         share = 1 / self.processes if self.task.together else 1.0
-        (share * loss / count).backward()
+        torch.autograd.backward(share * loss / count)
         return share * value
 
     def check(self, loss: float) -> None:

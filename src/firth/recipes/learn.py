@@ -98,7 +98,7 @@ def tune(
         elif negatives != "given" and settings.negatives and settings.loss not in NEED_SCORES:
             start = mined(student, 0)
     score = dev_score(dev, encoder) if isinstance(dev, TestSet) else dev
-    tuned = train(
+    tuned: Tuned[Any] = train(
         student,
         start,
         texts=documents,

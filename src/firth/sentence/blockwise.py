@@ -40,7 +40,7 @@ class BlockwiseInfoNCE(torch.autograd.Function):
         return (forward + (columns - answers).mean()) / 2 if symmetric else forward
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         queries, documents, ignore, rows, columns = ctx.saved_tensors
         b, size = len(queries), float(gradient) / (len(queries) * ctx.temperature)

@@ -96,7 +96,8 @@ class Denoising:
         share = int((whole.lengths[own] - 1).sum()) / int((whole.lengths - 1).sum()) * (processes if divided else 1)
         vectors = self.encoder.embed(noisy.take(own), "document")
         with torch.autocast(vectors.device.type, enabled=False):
-            return share * self.decoder(vectors.to(at_least_float32(vectors)), whole.take(own))
+            loss: Tensor = share * self.decoder(vectors.to(at_least_float32(vectors)), whole.take(own))
+        return loss
 
 
 class Decoder(nn.Module):

@@ -77,7 +77,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat([rows[:count] for rows, count in zip(found, counts, strict=True)])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         # Each process has 1/processes of the same loss, and nobody else embeds these rows.
         return gradient[ctx.start : ctx.start + ctx.count] * ctx.processes, None

@@ -66,7 +66,7 @@ class WordsEncoder:
     @property
     def dims(self) -> int:
         """Width of the vectors."""
-        return self.module.width
+        return int(self.module.width)
 
     @property
     def prompts(self) -> dict[str, str]:
