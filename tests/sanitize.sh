@@ -28,7 +28,8 @@ cmake --install "build/$kind" --prefix "$site" >/dev/null
 preload=
 for library in $libraries; do preload+=$("${CXX:-g++}" -print-file-name="$library"):; done
 # Python itself is not built with the sanitizer: its arenas would hide overruns (PYTHONMALLOC) and look like leaks.
-export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1
+# hnswlib, a peer in the tests, frees with delete what it made with new[].
+export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1:alloc_dealloc_mismatch=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$PWD/tests/tsan.supp
 export PYTHONMALLOC=malloc OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=$PWD/$site FIRTH_SANITIZED=$kind
