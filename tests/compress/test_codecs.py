@@ -82,10 +82,12 @@ def test_a_codec_of_another_kind_is_refused_by_name(vectors: Vectors, tmp_path: 
 def test_a_decoded_value_is_within_half_a_step_of_the_original(vectors: Vectors, bits: int) -> None:
     codec = Scalar.train(vectors, bits=bits)
     off = np.abs(codec.decode(codec.encode(vectors)) - vectors)
-    rounding = 1 + 1e-6  # the largest value of a dimension is where its range ends
-    inside = np.abs(vectors - codec.centre) <= codec.step * np.float32({8: 127, 4: 7.5}[bits] * rounding)
-    assert inside.mean() >= {8: 0.9999, 4: 0.99}[bits]
-    assert (off <= codec.error_bound)[inside].all()
+    if bits == 8:
+        assert (off <= codec.error_bound).all()
+    else:  # the range is cut at three deviations; what lies outside is not bounded, and rare
+        inside = np.abs(vectors - codec.centre) <= codec.step * np.float32(7.5)
+        assert inside.mean() >= 0.99
+        assert (off <= codec.error_bound)[inside].all()
     span = vectors.max(axis=0) - vectors.min(axis=0)
     assert (codec.error_bound <= span / {8: 507, 4: 29.9}[bits]).all()
     assert off.max() > 0.4 * codec.step.min()  # the bound is not an empty one
