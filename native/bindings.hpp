@@ -65,6 +65,7 @@ template <class Work> void interruptible(Work &&work) {
 }
 
 void bind_compress(nb::module_ &m);
+void bind_elmo(nb::module_ &m);
 void bind_glove(nb::module_ &m);
 void bind_index(nb::module_ &m);
 void bind_runs(nb::module_ &m);

@@ -4,6 +4,7 @@
 NB_MODULE(FIRTH_MODULE, m) {
     m.attr("level") = FIRTH_LEVEL_NAME;
     firth::bind_compress(m);
+    firth::bind_elmo(m);
     firth::bind_glove(m);
     firth::bind_index(m);
     firth::bind_runs(m);

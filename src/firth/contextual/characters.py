@@ -4,7 +4,8 @@ Source: Peters et al. 2018, "Deep contextualized word representations", arXiv:18
 arXiv:1508.06615 (character convolutions) and Srivastava et al. 2015, arXiv:1505.00387 (highways). A word is its UTF-8
 bytes between a begin and an end mark, padded to a fixed width, as in bilm-tf.
 Where we differ: windows in the padding alone all give one value, so only one of them is computed; the result is that
-of the whole width. Words are computed in groups of like length, each different word of a batch once.
+of the whole width. On a CPU a convolution is a sum of table rows (firth.kernels.spellings), elsewhere a product, where
+words are computed in groups of like length. Each different word of a batch is computed once.
 
     "cat" -> 258 99 97 116 259 260 260 …   (50,)
 """
@@ -12,12 +13,15 @@ of the whole width. Words are computed in groups of like length, each different 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from firth.kernels import spellings
 
 BEGIN_TEXT, END_TEXT, BEGIN_WORD, END_WORD, PAD = 256, 257, 258, 259, 260  # after the 256 bytes
 SYMBOLS = 261
@@ -66,6 +70,10 @@ class CharacterEncoder(nn.Module):
 
     def forward(self, symbols: Tensor) -> Tensor:
         """(n, projection); n may be 0."""
+        if not len(symbols):
+            return self.projection.weight.new_zeros(0, self.projection.out_features)
+        if symbols.device.type == "cpu" and self.symbols.weight.dtype == torch.float32:
+            return self._above(torch.cat([self._maxima(symbols, one) for one in self.convolutions], 1))
         used = (symbols != PAD).sum(1)
         order = used.argsort(stable=True)
         parts, start = [], 0
@@ -77,16 +85,41 @@ class CharacterEncoder(nn.Module):
                 width = min(symbols.shape[1], int(used[rows[-1]]) + self.widest)
                 parts.append(self._group(symbols[rows, :width]))
             start = max(start, end)
-        if not parts:
-            return self.projection.weight.new_zeros(0, self.projection.out_features)
         return torch.cat(parts)[order.argsort()]
 
     def _group(self, symbols: Tensor) -> Tensor:
         x = self.symbols(symbols).transpose(1, 2)  # (n, size, width)
-        x = torch.cat([F.relu(convolution(x).amax(2)) for convolution in self.convolutions], 1)
+        return self._above(torch.cat([F.relu(convolution(x).amax(2)) for convolution in self.convolutions], 1))
+
+    def _maxima(self, symbols: Tensor, convolution: nn.Module) -> Tensor:
+        assert isinstance(convolution, nn.Conv1d)
+        with torch.autocast("cpu", enabled=False):
+            table = torch.einsum("vs,fsw->wvf", self.symbols.weight, convolution.weight).contiguous()
+            found: Tensor = _Maxima.apply(symbols, table, convolution.bias)  # type: ignore[no-untyped-call]
+        return found
+
+    def _above(self, x: Tensor) -> Tensor:
+        """Highways and projection over the maxima (n, f)."""
         for highway in self.highways:
             new, carry = highway(x).chunk(2, 1)
             carry = torch.sigmoid(carry)
             x = carry * x + (1 - carry) * F.relu(new)
         found: Tensor = self.projection(x)
         return found
+
+
+class _Maxima(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, symbols: Tensor, table: Tensor, bias: Tensor) -> Tensor:
+        known = symbols.numpy().astype(np.int16)
+        threads = torch.get_num_threads()
+        best, places = spellings.maxima(known, table.detach().numpy(), bias.detach().numpy(), PAD, threads=threads)
+        ctx.known, ctx.places, ctx.shape = known, places, tuple(table.shape)
+        return torch.from_numpy(best)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = grads[0].contiguous().numpy()
+        threads = torch.get_num_threads()
+        table = spellings.gradient(ctx.known, ctx.shape, ctx.places, slopes, PAD, threads=threads)
+        return None, torch.from_numpy(table), torch.from_numpy((slopes * (ctx.places >= 0)).sum(0))

@@ -2,9 +2,9 @@
 
 Source: Sak et al. 2014, arXiv:1402.1128 (projection); Peters et al. 2018, arXiv:1802.05365 (cell and projection
 clipped, two layers, the second with a residual). The gradient of a clipped value is that of `clamp`.
-Where we differ: one pass computes both directions, each in its own reading order; the input's products of all steps
-are one product before the loop; the gradient is written out, so that no step leaves a graph behind and the gradient of
-each weight is one product after the loop.
+Where we differ: one pass computes both directions, each in its own reading order; the gradient is written out, so that
+no step leaves a graph behind and the gradient of each weight is one product after the loop. On a CPU the native kernel
+(firth.kernels.lstm) runs the steps; `_run` and `_back` are the same for other devices and for float64.
 
     letters: 2 directions, s steps, b rows, i inputs, p projection, c cells
     gates in the order input, forget, output, new
@@ -12,10 +12,14 @@ each weight is one product after the loop.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from firth.errors import TrainingError
+from firth.kernels.lstm import Lstm, Weights
 
 FORGET = 1.0  # added to the forget gate's bias at the start, as in bilm-tf
 
@@ -40,11 +44,12 @@ class Layer(nn.Module):
             nn.init.uniform_(weight, -(size**-0.5), size**-0.5)
         with torch.no_grad():
             self.bias[:, cells : 2 * cells] = FORGET
+        self.spaces = Workspaces()
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Outputs (2, s, b, p), and the state (2, b, p), (2, b, c) behind the last step, without gradient."""
         weights = self.inner, self.again, self.bias, self.out
-        y, h, c = _Steps.apply(x, *state, *weights, *self.clips)  # type: ignore[no-untyped-call]
+        y, h, c = _Steps.apply(x, *state, *weights, self.clips, self.spaces)  # type: ignore[no-untyped-call]
         return y, (h.detach(), c.detach())
 
     def start(self, rows: int) -> tuple[Tensor, Tensor]:
@@ -66,17 +71,79 @@ class _Steps(torch.autograd.Function):
         again: Tensor,
         bias: Tensor,
         out: Tensor,
-        cell_clip: float,
-        projection_clip: float,
+        clips: tuple[float, float],
+        spaces: Workspaces,
     ) -> tuple[Tensor, Tensor, Tensor]:
         kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return _run(ctx, kind, x, h, c, inner, again, bias, out, cell_clip, projection_clip)
+            if x.device.type == "cpu" and x.dtype == torch.float32 and kind in (torch.float32, torch.bfloat16):
+                return _run_natively(ctx, kind, x, h, c, (inner, again, bias, out), clips, spaces)
+            return _run(ctx, kind, x, h, c, inner, again, bias, out, *clips)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast(grads[0].device.type, enabled=False):
-            return (*_back(ctx, grads[0]), None, None)
+            back = _back_natively if ctx.give is not None else _back
+            return (*back(ctx, grads[0]), None, None)
+
+
+class Workspaces:
+    """Workspaces of the kernel that no pass is using; a copy of the layer begins without any."""
+
+    def __init__(self) -> None:
+        self.free: list[tuple[object, Lstm]] = []
+
+    def __deepcopy__(self, _: object) -> Workspaces:
+        return Workspaces()
+
+    def take(self, shape: tuple[int, int, int, int, int], clips: tuple[float, float], *, bfloat16: bool) -> Lstm:
+        """One for this shape; those of other shapes are let go."""
+        key = shape, clips, bfloat16
+        found = [space for known, space in self.free if known == key]
+        self.free = [(key, space) for space in found[1:]]
+        return found[0] if found else Lstm(shape, clips=clips, bfloat16=bfloat16)
+
+    def give(self, space: Lstm, clips: tuple[float, float], *, bfloat16: bool) -> None:
+        """Nobody needs its steps any more."""
+        self.free.append(((space.shape, clips, bfloat16), space))
+
+
+def _run_natively(
+    ctx: Any,
+    kind: torch.dtype,
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weights: tuple[Tensor, Tensor, Tensor, Tensor],
+    clips: tuple[float, float],
+    spaces: Workspaces,
+) -> tuple[Tensor, Tensor, Tensor]:
+    half = kind == torch.bfloat16
+    space = spaces.take((*x.shape[1:], c.shape[2], h.shape[2]), clips, bfloat16=half)
+    given = [value.detach().contiguous().numpy() for value in (x, h, c)]
+    y, cells = map(torch.from_numpy, space.forward(_arrays(weights), *given, threads=torch.get_num_threads()))
+    if any(ctx.needs_input_grad):
+        ctx.space, ctx.give = space, lambda: spaces.give(space, clips, bfloat16=half)
+        ctx.save_for_backward(y, *weights)
+    else:
+        spaces.give(space, clips, bfloat16=half)
+    return y, y[:, -1].clone(), cells
+
+
+def _back_natively(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    if ctx.space is None:
+        raise TrainingError("the gradient of an LSTM layer's pass was taken already; run the layer again")
+    y, *weights = ctx.saved_tensors
+    dx, found = ctx.space.backward(
+        _arrays(weights), y.numpy(), dy.contiguous().numpy(), threads=torch.get_num_threads()
+    )
+    ctx.give()
+    ctx.space = None
+    return torch.from_numpy(dx), None, None, *map(torch.from_numpy, vars(found).values())
+
+
+def _arrays(weights: Sequence[Tensor]) -> Weights:
+    return Weights(*(value.detach().contiguous().numpy() for value in weights))
 
 
 def _run(
@@ -118,7 +185,7 @@ def _run(
         torch.lt(before.abs(), projection_clip, out=free[:, step])
         before = before.clamp_(-projection_clip, projection_clip)
         y[:, step] = before
-    ctx.kind, ctx.cell_clip = kind, cell_clip
+    ctx.kind, ctx.cell_clip, ctx.give = kind, cell_clip, None
     ctx.save_for_backward(x, h, inner, again, out, gates, kept_cells, curved, y, free)
     return y, before.clone(), kept_cells[:, -1].clone()
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from firth.contextual.characters import TEXT_BEGINS, TEXT_ENDS, characters
 from firth.contextual.elmo import UNKNOWN, Elmo, ElmoSettings, split
+from firth.contextual.softmax import sampled_losses
 from firth.errors import DataError, SettingsError
 from firth.fit import FitSettings, Fitted, Measures, Task, adamw, fit
 from firth.fit.processes import place
@@ -53,7 +54,7 @@ class ElmoTraining:
     weight_decay: float = 0.0
     decay: str = "linear"
     clip: float = 10.0  # longest gradient
-    dropout: float = 0.1
+    dropout: float = 0.0  # 0.1 as published, for many passes; one pass has nothing to overfit
     precision: str = "auto"
     checkpoint_seconds: float = 60.0
     seed: int = 0  # of weights, order, candidates, dropout
@@ -200,6 +201,8 @@ def train_elmo(
 class Course(nn.Module):
     """What is learnt; the states of the streams are buffers, so that checkpoints hold them."""
 
+    sampled = staticmethod(sampled_losses)
+
     def __init__(self, model: Elmo, stream: Stream, settings: ElmoTraining) -> None:
         super().__init__()
         self.model, self.stream, self.settings = model, stream, settings
@@ -216,6 +219,9 @@ class Course(nn.Module):
             h, c = layer.start(rows)  # type: ignore[operator]
             self.register_buffer(f"h{number}", h)
             self.register_buffer(f"c{number}", c)
+        counts = np.bincount(stream.targets[stream.places], minlength=len(model.words))
+        with torch.no_grad():  # the first steps need not learn which words are frequent
+            model.softmax_bias.copy_(torch.from_numpy(np.log((counts + 1) / (counts.sum() + len(counts)))))
         self.chances = log_uniform(len(model.words))
         self.expected = inclusion(self.chances, settings.candidates)
 
@@ -281,13 +287,9 @@ class Course(nn.Module):
         if not len(candidates):
             scores = F.linear(y, model.softmax, model.softmax_bias).float()
             return torch.stack([F.cross_entropy(scores[side], targets[side]) for side in range(2)])
-        correction = torch.from_numpy(np.log(self.expected)).float().to(y.device)
-        sampled = F.linear(
-            y, model.softmax[candidates], model.softmax_bias[candidates] - correction[candidates]
-        ).float()
-        sampled = sampled.masked_fill(targets[..., None] == candidates, -torch.inf)  # the true word stands alone
-        true = (y * model.softmax[targets]).sum(-1).float() + model.softmax_bias[targets] - correction[targets]
-        return (torch.logaddexp(sampled.logsumexp(-1), true) - true).mean(1)
+        bias = model.softmax_bias - torch.from_numpy(np.log(self.expected)).float().to(y.device)
+        losses = self.sampled(y.flatten(0, 1), model.softmax, bias, candidates, targets.flatten())
+        return losses.view_as(targets).mean(1)
 
 
 @torch.no_grad()
