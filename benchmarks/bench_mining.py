@@ -3,11 +3,11 @@
 Run:   make bench Q=mining            (2 min on 2 cores; --small 20 s)
 Last:  2026-11-23, 16,384 queries, 50,000 documents, 384 dimensions, 2 threads, 2 cores Zen 5; three turns each
        system                         seconds  range         faster  megabytes  of its memory  same negatives
-       sentence-transformers          8.69     8.67 - 9.69   1       3,265      1              all
-       sentence-transformers, faiss   6.85     6.79 - 10.00  1.27    393        0.12           all
-       firth                          6.37     5.98 - 6.44   1.37    220        0.067          all
-       Nearly all of it is the exact product of queries and documents, which both do in float32: over so many documents
-       there is little left to win but memory. With 2,000 queries and 10,000 documents (--small) it is 3.3 times.
+       sentence-transformers          8.00     7.99 - 10.85  1       3,265      1              all
+       sentence-transformers, faiss   7.07     6.81 - 8.65   1.13    394        0.12           all
+       firth                          1.62     1.60 - 1.71   4.95    220        0.067          all
+       The vectors are given. Made by all-MiniLM-L6-v2 from texts they would take minutes on both sides, beside which
+       neither search counts. Until many queries were searched in panels of bytes (native/flat_batch.cpp) it was 6.37 s.
 
 Queries and documents are unit rows drawn around common centres; nothing is encoded. What is timed is the exact search
 of each query's 100 nearest documents and the choice among them: at most 95 % of the answer's score, the best five of

@@ -171,7 +171,8 @@ struct Scan {
         for (uint64_t entry : shortlist) worst = std::min<double>(worst, score_of(entry));
         const double length = std::sqrt(dot64(query, query, wanted.d)), longest = wanted.longest;
         const double rounding = static_cast<double>(wanted.d + 2) * std::numeric_limits<float>::epsilon() *
-                                (length * longest + (wanted.euclid ? longest * longest : 0));
+                                    (length * longest + (wanted.euclid ? longest * longest : 0)) +
+                                static_cast<double>(wanted.d) * std::numeric_limits<float>::min();  // underflow
         return (wanted.euclid ? (kth + length * length) / 2 : kth) <= worst + rounding;
     }
 };
@@ -179,6 +180,7 @@ struct Scan {
 }  // namespace
 
 void flat_search(const FlatWanted &wanted, int64_t *ids, float *scores, int threads, const std::atomic<bool> &stop) {
+    if (flat_batch_fits(wanted)) return flat_batch(wanted, ids, scores, threads, stop);
     const std::size_t count = wanted.only ? wanted.chosen : wanted.n;
     const Scan scan{wanted, count, std::min(count, wanted.k + SLACK)};
     const std::size_t shards = std::clamp<std::size_t>(count / (2 * BLOCK), 1, static_cast<std::size_t>(std::max(threads, 1)));

@@ -19,4 +19,8 @@ struct FlatWanted {
 // ids (q, k) row numbers, -1 pads; scores (q, k), -inf pads; best first, ties by row number.
 void flat_search(const FlatWanted &wanted, int64_t *ids, float *scores, int threads, const std::atomic<bool> &stop);
 
+// The same for many queries over all rows by inner product, where it is faster; flat_search asks it.
+bool flat_batch_fits(const FlatWanted &wanted);
+void flat_batch(const FlatWanted &wanted, int64_t *ids, float *scores, int threads, const std::atomic<bool> &stop);
+
 }  // namespace firth

@@ -46,6 +46,44 @@ def test_exact_search_equals_its_twin(
     np.testing.assert_allclose(found.scores, twin.scores, rtol=2e-7)
 
 
+@pytest.mark.parametrize(
+    ("q", "n", "d", "k"), [(32, 1, 1, 3), (70, 999, 37, 5), (131, 300, 384, 120), (40, 2000, 66, 8)]
+)
+def test_exact_search_of_many_queries_equals_its_twin(
+    level: Any, rng: np.random.Generator, q: int, n: int, d: int, k: int
+) -> None:
+    queries, rows = (rng.normal(size=(size, d)).astype(np.float32) for size in (q, n))
+    found = flat.flat(queries, rows, k, threads=2, module=level)
+    twin = flat.flat_twin(queries, rows, k)
+    np.testing.assert_array_equal(found.ids, twin.ids)
+    np.testing.assert_allclose(found.scores, twin.scores, rtol=2e-6, atol=1e-7)
+
+
+def test_many_queries_over_rows_of_very_different_lengths_are_exact(level: Any, rng: np.random.Generator) -> None:
+    rows = rng.normal(size=(600, 48)).astype(np.float32) * np.float32(10) ** rng.integers(-6, 6, (600, 1))
+    rows[::7] = 0
+    rows[1::7, 0] *= 1e6  # one number that all others are small beside
+    queries = rng.normal(size=(50, 48)).astype(np.float32)
+    queries[3], queries[4, 5] = 0, 1e5
+    twin = flat.flat_twin(queries, rows.astype(np.float32), 20)
+    np.testing.assert_array_equal(flat.flat(queries, rows.astype(np.float32), 20, module=level).ids, twin.ids)
+
+
+def test_many_queries_over_more_equal_rows_than_are_kept_are_ordered_by_number(level: Any, vectors: Vectors) -> None:
+    rows = np.repeat(vectors[:3], 400, axis=0)
+    found = flat.flat(np.repeat(vectors[:3], 20, axis=0), rows, 10, module=level)
+    expected = np.repeat(np.arange(0, 1200, 400), 20)[:, None] + np.arange(10)
+    np.testing.assert_array_equal(found.ids, expected)
+
+
+def test_many_queries_near_the_ends_of_float32_are_exact(level: Any, rng: np.random.Generator) -> None:
+    for size in (1e-25, 1e18):
+        queries, rows = ((rng.normal(size=(40, 20)) * size).astype(np.float32) for _ in range(2))
+        np.testing.assert_array_equal(
+            flat.flat(queries, rows, 5, module=level).ids, flat.flat_twin(queries, rows, 5).ids
+        )
+
+
 def test_exact_search_keeps_to_the_rows_it_is_given(level: Any, vectors: Vectors, rng: np.random.Generator) -> None:
     only = np.sort(rng.choice(1000, 70, replace=False))
     found = flat.flat(vectors[:20], vectors, 5, only=only, module=level)

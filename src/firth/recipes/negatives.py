@@ -73,7 +73,7 @@ def hard_negatives(
     rules: MineSettings,
     *,
     rerank: Reranker | None = None,
-    threads: int = 1,
+    threads: int | None = None,
 ) -> Mined:
     """Mine a model's own mistakes among its exact neighbours.
 
@@ -83,6 +83,7 @@ def hard_negatives(
         answers: rows of the documents that answer each query; at least one each.
         rules: which candidates are hard negatives.
         rerank: as in `mine`.
+        threads: of the search; all cores if None.
     """
     ids = np.full((len(answers), max(map(len, answers))), NO_ID, np.int64)
     for i, rows in enumerate(answers):
