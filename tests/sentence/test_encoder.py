@@ -84,6 +84,15 @@ def test_a_cut_is_counted_and_told_once(make: Make) -> None:
     assert (cut.texts, cut.tokens, cut.rows.tolist()) == (2, 5, [1, 2])
 
 
+def test_a_warning_points_to_the_users_line_from_however_deep_within(make: Make) -> None:
+    from firth.sentence.shared import encode_shared
+
+    for ask in (lambda enc, texts: enc.encode(texts), lambda enc, texts: encode_shared(enc.encode, texts)):
+        with pytest.warns(CutWarning) as told:
+            ask(make(max_tokens=6), ["big dog ran under a small tree"])
+        assert told[0].filename == __file__
+
+
 def test_a_text_is_never_longer_than_the_models_positions(make: Make) -> None:
     assert make(max_tokens=500).max_tokens == 64
     assert make().max_tokens == 64

@@ -8,6 +8,7 @@ text loses by being cut is counted and told; every vector has length one.
 from __future__ import annotations
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -351,11 +352,19 @@ class SentenceEncoder:
         what = category.__name__ if category is CutWarning else message
         if what not in self._told:
             self._told.add(what)
-            warnings.warn(message, category, stacklevel=5)  # the line that called encode
+            warnings.warn(message, category, stacklevel=_callers_level())
 
     @property
     def _pad(self) -> str | None:
         return None if self.tokenizer.pad is None else self.tokenizer.tokens([self.tokenizer.pad])[0]
+
+
+def _callers_level() -> int:
+    """Frames from the function that asks up to the first that is not firth's: the user's line, however it came here."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "firth":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _named(texts: Iterable[str], ids: Iterable[str] | None) -> Iterator[tuple[str, str]]:
