@@ -26,35 +26,41 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 import torch
 
 import measure as ruler
+from firth import files
 from firth.arrays import Encoder, Vectors, unit
 from firth.evaluate.exact import nearest
 from firth.evaluate.ranking import Ranking
 from firth.evaluate.retrieval import Scores, depth, measure
+from firth.evaluate.similarity import sts
 from firth.progress import bar
 from firth.recipes.heldout import DEV_POOL, doubt, score_among
 from firth.recipes.learn import tune
 from firth.recipes.load import load
 from firth.recipes.negatives import Corpus, with_mined, with_random
-from firth.recipes.scored import scored_pairs, spearman_of
+from firth.recipes.scored import Scored, scored_pairs
 from firth.recipes.sets import Sets, split
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.mine import MineSettings
 from firth.sentence.tune import TuneSettings
-from firth.text.records import Document, Judgements, Pair
+from firth.text.records import Document, Pair
 from firth.text.testset import TestSet
 
 SMALL_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LARGE_MODEL = "sentence-transformers/all-mpnet-base-v2"
 MEASURES = ("ndcg@10", "recall@10")
 PREFIXES = (32, 64, 128, 256)
+ARTICLES, WORDS = 5_000, 100  # of Wikinews; each article is cut to its first words
 TUNED = {"mined": "mined", "random": "random", "in-batch": "given", "matryoshka": "mined"}
 STS = ruler.DATA / "sts" / "stsb-en-dev.csv"
 
@@ -90,30 +96,50 @@ def domain(name: str, seed: int, most: int) -> Domain:
         sets = split({"all": asked.judgements}, asked.queries, seed=seed)
         found = Domain(dict(asked.documents), dict(asked.queries), sets, TuneSettings(seed=seed))
     else:
-        found = wikinews(seed, articles=most)
+        found = wikinews(seed)
     few = dict(list(found.sets.train.items())[:most])
     return replace(found, sets=replace(found.sets, train=few))
 
 
-def wikinews(seed: int, articles: int) -> Domain:
-    """Titles ask for their articles; those of another thousand articles choose and measure."""
+def wikinews(seed: int) -> Domain:
+    """Titles ask for their articles: those of a thousand articles measure, of 200 more choose, of all others train."""
     with gzip.open(ruler.DATA / "text" / "wikinews.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    rng = np.random.default_rng(seed)
-    chosen = [rows[i] for i in rng.permutation(len(rows))[: articles + 1_000]]
-    documents = {str(i): Document(str(i), str(row["text"])) for i, row in enumerate(chosen)}
+    chosen = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:ARTICLES]]
+    documents = {str(i): Document(str(i), " ".join(str(row["text"]).split()[:WORDS])) for i, row in enumerate(chosen)}
     queries = {f"q{i}": str(row["title"]) for i, row in enumerate(chosen)}
-    judged: Judgements = {f"q{i}": {str(i): 1.0} for i in range(len(chosen))}
-    names = list(judged)
-    parts = [{name: judged[name] for name in part} for part in (names[:500], names[500:1_000], names[1_000:])]
-    return Domain(documents, queries, Sets(parts[2], parts[1], parts[0]), TuneSettings(seed=seed, max_tokens=128))
+    names = list(queries)
+    test, dev, train = (
+        {name: {name[1:]: 1.0} for name in part} for part in (names[:1_000], names[1_000:1_200], names[1_200:])
+    )
+    return Domain(documents, queries, Sets(train, dev, test), TuneSettings(seed=seed))
+
+
+class Kept:
+    """A published model whose vectors are kept on disk: every seed and every row asks for the same ones."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.folder = name, ruler.CACHE / "gain"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def encode(self, texts: Sequence[str], *, kind: str | None = None, **_: Any) -> Vectors:
+        """(n, d) float32 unit rows, encoded the first time."""
+        told = json.dumps([self.name, kind, list(texts)])
+        path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.npy"
+        if not path.exists():
+            vectors = load(self.name).encode(texts, kind=kind)
+            with files.write_whole(path) as file:
+                np.save(file, vectors)
+        found: Vectors = np.load(path)
+        return found
 
 
 class Measured:
     """A model's vectors of a domain, its scores, and those of its prefixes."""
 
-    def __init__(self, encoder: Encoder, of: Domain, label: str) -> None:
+    def __init__(self, encoder: Encoder | Kept, of: Domain, label: str) -> None:
         self.of, self.ids = of, list(of.documents)
+        self.row = {id_: i for i, id_ in enumerate(self.ids)}
         with bar(f"{label}: encoding"):
             self.documents = encoder.encode([of.documents[id_].full for id_ in self.ids], kind="document")
             self.queries = encoder.encode([of.queries[query] for query in of.sets.test], kind="query")
@@ -125,21 +151,17 @@ class Measured:
         return measure(Ranking(list(self.of.sets.test), self.ids, near), self.of.sets.test, MEASURES)
 
 
-def row(
-    name: str, label: str, seed: int, measured: Measured, base: Scores | None, forgot: float | None
-) -> dict[str, Any]:
+def row(about: dict[str, Any], measured: Measured, base: Scores | None) -> dict[str, Any]:
     """One line of the result."""
     scores = measured.scores()
-    line: dict[str, Any] = {"set": name, "model": label, "seed": seed, "documents": len(measured.ids)}
-    for key, interval in scores.intervals(seed).items():
+    line: dict[str, Any] = {**about, "documents": len(measured.ids)}
+    for key, interval in scores.intervals(about["seed"]).items():
         line[key] = {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
         if base is not None:
-            paired = scores.against(base, seed)[key]
+            paired = scores.against(base, about["seed"])[key]
             line[f"{key} gain"] = {"delta": paired.delta, "relative": paired.delta / base.mean[key], "p": paired.p}
     full = scores.mean["ndcg@10"]
     line["kept"] = {str(dims): measured.scores(dims).mean["ndcg@10"] / full for dims in PREFIXES}
-    if forgot is not None:
-        line["sts-b points lost"] = forgot
     return line
 
 
@@ -178,22 +200,25 @@ def main() -> None:
     models = asked.models.split(",") if not asked.small else ["base", "mined"]
     for seed in map(int, asked.seeds.split(",")):
         of = domain(asked.set, seed, 200 if asked.small else asked.pairs)
-        base = Measured(_model(), of, "published")
-        general = spearman_of(_model(), sentences).value
+        base = Measured(Kept(SMALL_MODEL), of, "published")
+        general = _sts(Kept(SMALL_MODEL), sentences)
         for name in models:
-            if any((line["set"], line["model"], line["seed"]) == (asked.set, name, seed) for line in rows):
+            about = {"set": asked.set, "model": name, "seed": seed}
+            if name in TUNED:
+                about["queries"] = len(of.sets.train)
+            if any(about.items() <= line.items() for line in rows):
                 continue
             label = f"{asked.set}, {name}, seed {seed}"
             if name == "base":
-                line = row(asked.set, name, seed, base, None, None)
+                line = row(about, base, None)
             elif name == "large":
-                line = row(asked.set, name, seed, Measured(load(LARGE_MODEL), of, label), base.scores(), None)
+                line = row(about, Measured(Kept(LARGE_MODEL), of, label), base.scores())
             else:
                 encoder, told = teach(name, of, base, seed, label)
-                lost = 100 * (general - spearman_of(encoder, sentences).value)
-                line = {**row(asked.set, name, seed, Measured(encoder, of, label), base.scores(), lost), **told}
-            rows.append(line)
-            # A row that took minutes is kept as soon as it is there.
+                line = {**row(about, Measured(encoder, of, label), base.scores()), **told}
+                line["sts-b points lost"] = 100 * (general - _sts(encoder, sentences))
+            # A row that took minutes is kept as soon as it is there, beside those that another run kept meanwhile.
+            rows = [*(ruler.last_result(question) or {}).get("rows", []), line]
             saved = {"rows": rows, "environment": ruler.environment("torch", "tokenizers")}
             ruler.save(question, saved)
     ruler.table([_short(line) for line in rows if line["set"] == asked.set])
@@ -205,13 +230,28 @@ def _model() -> SentenceEncoder:
     return encoder
 
 
-def _dev(of: Domain, base: Measured) -> Any:
-    """nDCG@10 among the dev answers and what the published model puts near the dev queries."""
+def _sts(encoder: Encoder | Kept, sentences: Scored) -> float:
+    """Spearman on STS-B dev."""
+    return sts(encoder.encode(sentences.first), encoder.encode(sentences.second), sentences.scores).value
+
+
+def _dev(of: Domain, base: Measured) -> Callable[[Encoder], float]:
+    """nDCG@10 among the dev answers and what the published model puts near the dev queries.
+
+    Training asks first for the score of the weights that came in: their vectors are there already.
+    """
     asked = {query: of.queries[query] for query in of.sets.dev}
-    near = nearest(_model().encode(list(asked.values()), kind="query"), [base.documents], DEV_POOL)
-    kept = {base.ids[i] for i in near.ids.ravel().tolist()}
-    kept |= {id_ for found in of.sets.dev.values() for id_, grade in found.items() if grade > 0}
-    return score_among([document for document in of.documents.values() if document.id in kept], asked, of.sets.dev)
+    queries = Kept(SMALL_MODEL).encode(list(asked.values()), kind="query")
+    near = nearest(queries, [base.documents], DEV_POOL)
+    kept = set(near.ids.ravel().tolist())
+    kept |= {base.row[id_] for found in of.sets.dev.values() for id_, grade in found.items() if grade > 0}
+    rows = sorted(kept)
+    ids = [base.ids[i] for i in rows]
+    found = nearest(queries, [base.documents[rows]], 10)
+    before = measure(Ranking(list(asked), ids, found), of.sets.dev, MEASURES).mean[MEASURES[0]]
+    after = score_among([of.documents[id_] for id_ in ids], asked, of.sets.dev)
+    answers = chain([lambda _: before], repeat(after))
+    return lambda encoder: next(answers)(encoder)
 
 
 def _prefix(vectors: Vectors, dims: int | None) -> Vectors:
