@@ -1,10 +1,13 @@
 """How far are firth's scores from those of trec_eval, mteb, scikit-learn and SciPy on the same numbers?
 
 Run:   make bench Q=parity           (20 s on 2 cores; --small 10 s)
-Last:  2026-11-23, commit a6ebb26, mteb 2.26.24, pytrec_eval-terrier 0.5.11, seed 0
+Last:  2026-11-23, commit 5027861, mteb 2.26.24, pytrec_eval-terrier 0.5.11, scikit-learn 1.9.1, seed 0
        peer           scores                                        largest difference
-       pytrec_eval    15 measures, 500 queries with ties            0
-       mteb           STS, pairs, bitext, summaries, labels         2.0e-08
+       pytrec_eval    all 6 measures at 7 depths and without,
+                      500 queries with ties and grades              0
+       mteb           STS, pairs, bitext, summaries, labels,
+                      clustering                                    2.0e-08
+       mteb           re-ranking (it rounds to five places)         2.5e-06
        scikit-learn   average precision                             2.2e-16
        SciPy          Spearman                                      1.1e-16
 """
@@ -24,6 +27,7 @@ import numpy as np
 import pytrec_eval
 import scipy.stats
 import sklearn.metrics
+from mteb._evaluators.retrieval_metrics import calculate_retrieval_scores
 
 import measure as ruler
 from firth.arrays import Vectors, unit
@@ -31,13 +35,15 @@ from firth.evaluate.adapter import MtebEncoder
 from firth.evaluate.retrieval import measure
 from firth.evaluate.similarity import average_precision, bitext, pair_classification, spearman, sts, summarization
 from firth.evaluate.statistics import Score
-from firth.evaluate.tasks import classification, multilabel
+from firth.evaluate.tasks import classification, clustering, multilabel, reranking
 
+DEPTHS = (1, 3, 5, 10, 20, 100, 1000)
+KINDS = {"ndcg": "ndcg_cut", "recall": "recall", "precision": "P", "map": "map_cut", "hit": "success"}
+# Every measure of firth, at every depth -> its name in pytrec_eval; mrr@k is recip_rank where that is 1/k or more.
 TREC = {
-    "ndcg@5": "ndcg_cut_5", "ndcg@10": "ndcg_cut_10", "ndcg@100": "ndcg_cut_100", "ndcg": "ndcg",
-    "recall@5": "recall_5", "recall@10": "recall_10", "recall@100": "recall_100", "precision@5": "P_5",
-    "precision@10": "P_10", "map@10": "map_cut_10", "map@100": "map_cut_100", "map": "map", "mrr": "recip_rank",
-    "hit@1": "success_1", "hit@10": "success_10",
+    **{f"{kind}@{k}": f"{there}_{k}" for kind, there in KINDS.items() for k in DEPTHS},
+    **{f"mrr@{k}": "recip_rank" for k in DEPTHS},
+    "ndcg": "ndcg", "recall": "set_recall", "map": "map", "mrr": "recip_rank",
 }  # fmt: skip
 
 
@@ -67,8 +73,11 @@ def against_trec_eval(queries: int, rng: np.random.Generator) -> Iterator[tuple[
     theirs = pytrec_eval.RelevanceEvaluator(judged, asked).evaluate(run)
     ours = measure(run, judged, list(TREC))
     for name, there in TREC.items():
-        worst = max(abs(float(ours.per_query[name][i]) - theirs[query][there]) for i, query in enumerate(ours.queries))
-        yield "pytrec_eval", name, worst, queries
+        expected = np.array([theirs[query][there] for query in ours.queries])
+        kind, _, k = name.partition("@")
+        if kind == "mrr" and k:
+            expected[expected < 1 / int(k)] = 0
+        yield "pytrec_eval", name, float(np.abs(ours.per_query[name] - expected).max()), queries
 
 
 def against_mteb(rng: np.random.Generator) -> Iterator[tuple[str, str, float, int]]:
@@ -106,9 +115,9 @@ def against_mteb(rng: np.random.Generator) -> Iterator[tuple[str, str, float, in
          multilabel(table[train], [kinds[i] for i in train], table[test], [kinds[i] for i in test])),
     ]  # fmt: skip
     for name, mock, rows, parts, ours in tried:
-        theirs = _graded(mock, rows, parts)
-        both = [key for key in ours.values if key in theirs]
-        yield "mteb", name, max(abs(ours.values[key] - theirs[key]) for key in both), len(both)
+        yield _against(name, ours, _graded(mock, rows, parts))
+    yield _against("clustering", *_clustered(table, [[group // 3, group] for group in groups]))
+    yield _against("re-ranking", *_reranked(table, groups, rng))
 
 
 def against_scikit_learn(rng: np.random.Generator) -> Iterator[tuple[str, str, float, int]]:
@@ -128,13 +137,55 @@ def _rows(rows: Any) -> list[str]:
     return [f"row {row}" for row in rows]
 
 
-def _graded(mock: str, table: Vectors, parts: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    from datasets import Dataset, DatasetDict
+def _against(name: str, ours: Score, theirs: Mapping[str, Any]) -> tuple[str, str, float, int]:
+    both = [key for key in ours.values if key in theirs]
+    return "mteb", name, max(abs(ours.values[key] - theirs[key]) for key in both), len(both)
+
+
+def _clustered(table: Vectors, levels: list[list[int]]) -> tuple[Score, Mapping[str, Any]]:
+    """Two levels of labels, ours and mteb's."""
+    from datasets import Dataset
+    from mteb.timing import TimingStack
+
+    task = _mock("MockMultilingualClusteringFastTask")()
+    task.max_fraction_of_documents_to_embed = task.max_document_to_embed = None
+    task.max_documents_per_cluster, task.n_clusters = 500, 3
+    data = Dataset.from_dict({"sentences": _rows(range(len(table))), "labels": levels})
+    found: Mapping[str, Any] = task._evaluate_subset(
+        MtebEncoder(Known(table)), data, encode_kwargs={"batch_size": 64}, hf_split="test", hf_subset="default",
+        timer=TimingStack(),
+    )  # fmt: skip
+    return clustering(table, levels, experiments=3, documents=500), found
+
+
+def _reranked(table: Vectors, groups: list[int], rng: np.random.Generator) -> tuple[Score, Mapping[str, Any]]:
+    """Short lists of 25, as mteb's evaluator scores them."""
+    queries, lists = rng.integers(0, len(table), 30).tolist(), rng.integers(0, len(table), (30, 25)).tolist()
+    grades = [[int(groups[i] == groups[q]) for i in rows] for q, rows in zip(queries, lists, strict=True)]
+    names = [f"d{place:03d}" for place in range(25)]
+    judged = {f"q{i}": dict(zip(names, each, strict=True)) for i, each in enumerate(grades) if any(each)}
+    run = {
+        f"q{i}": dict(zip(names, (table[rows] @ table[q]).tolist(), strict=True))
+        for i, (q, rows) in enumerate(zip(queries, lists, strict=True))
+        if f"q{i}" in judged
+    }
+    found = calculate_retrieval_scores(run, judged, [10, 1000])
+    theirs = {"map": found.map["MAP@1000"], "mrr@10": found.mrr["MRR@10"], "ndcg@10": found.ndcg["NDCG@10"]}
+    return reranking(table[queries], [table[rows] for rows in lists], grades), theirs
+
+
+def _mock(name: str) -> Any:
+    """One of mteb's offline tasks."""
     from mteb.mocks import mock_tasks
 
     names = (f"{mock_tasks.__name__}.{each.name}" for each in pkgutil.iter_modules(mock_tasks.__path__))
-    modules = map(importlib.import_module, names)
-    task = next(getattr(module, mock) for module in modules if hasattr(module, mock))()
+    return next(getattr(module, name) for module in map(importlib.import_module, names) if hasattr(module, name))
+
+
+def _graded(mock: str, table: Vectors, parts: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    from datasets import Dataset, DatasetDict
+
+    task = _mock(mock)()
     task.dataset = DatasetDict({name: Dataset.from_dict(dict(columns)) for name, columns in parts.items()})
     task.data_loaded = True
     scores = task.evaluate(MtebEncoder(Known(table)), "test", encode_kwargs={"batch_size": 64})

@@ -1,14 +1,14 @@
 """How fast is a run of 10,000 queries x 100 documents out of 1,000,000 scored, against pytrec_eval and mteb?
 
-Run:   make bench Q=scoring          (2 min on 2 cores; --small 10 s)
-Last:  2026-11-23, commit 5da4713, 2 busy cores Zen 5, one thread each, seed 0, median of 5 turns
+Run:   make bench Q=scoring          (1 min on 2 cores; --small 10 s)
+Last:  2026-11-23, commit 5027861, 2 cores Zen 5, one thread each, seed 0, median of 5 turns
        system                          seconds   ratio
-       pytrec_eval, from the file        2.71     1.0
-       mteb, from the file               5.10     0.5
-       firth, from the file              0.42     6.5
-       pytrec_eval, from dictionaries    0.53     5.1
-       firth, from dictionaries          0.39     7.0
-       firth, from neighbours            0.50     5.5
+       pytrec_eval, from the file        0.69     1.0
+       mteb, from the file               1.28     0.5
+       firth, from the file              0.10     7.0
+       pytrec_eval, from dictionaries    0.13     5.2
+       firth, from dictionaries          0.07     9.9
+       firth, from neighbours            0.10     6.9
 """
 
 from __future__ import annotations
