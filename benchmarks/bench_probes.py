@@ -1,7 +1,7 @@
 """Where do MiniLM and word vectors fail, on SciFact's abstracts: which slices of firth's probes pass their marks?
 
 Run:   make bench Q=probes           (4 min on 2 cores; --small 30 s)
-Last:  2026-11-23, commit a6ebb26, 24 cases a slice, seed 0; share of cases that are right, 58 slices in the file
+Last:  2026-11-23, commit 5027861, 24 cases a slice, seed 0; share of cases that are right, 59 slices in the file
        slice                           MiniLM   word vectors
        fact: number                    0.75     0.79
        fact: identifier                0.62     1.00
@@ -9,6 +9,8 @@ Last:  2026-11-23, commit a6ebb26, 24 cases a slice, seed 0; share of cases that
        writing: three errors           0.79     1.00
        position: word 500              0.00     1.00
        position: word 500, in chunks   1.00     1.00
+       position: word 8,000            0.00     1.00
+       position: word 8,000, in chunks 1.00     1.00
        role: who did what              0.62     0.00
        language: asks in German        0.30     0.10
        short: one-word query           0.57     1.00

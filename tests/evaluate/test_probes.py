@@ -176,6 +176,8 @@ def test_chunks_save_what_a_short_reader_cuts_off(documents: list[Doc]) -> None:
     found = {each.slice: each for each in probe(Words(most=160), made)}
     assert found["word 2,000"].right.value == 0
     assert found["word 2,000, in chunks"].right.value >= 0.8
+    assert found["word 8,000, in chunks"].right.value >= 0.8
+    assert "word 50, in chunks" not in found
 
 
 def test_chunks_cover_a_text_and_overlap() -> None:

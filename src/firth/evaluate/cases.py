@@ -24,7 +24,6 @@ from firth.evaluate.overlap import normalised
 from firth.evaluate.perturb import CHANGES, around, mistyped, name_among, names_in, unpunctuated
 
 POSITIONS = (50, 500, 2_000, 8_000)  # words before the sentence
-IN_CHUNKS = (500, 2_000)  # the positions that are also tried in chunks; further ones only take longer
 RIVALS = 30  # other passages that a badly written query must not prefer
 FORM_LETTERS = 10  # letters that share a frame
 FRAME = 60  # words of that frame
@@ -103,6 +102,7 @@ def sample(documents: Iterable[Passage], rng: np.random.Generator) -> list[str]:
 
 
 def facts(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iterator[Case]:
+    """A passage against its copy with one fact changed, up to n of each kind of fact; the query is about that fact."""
     names = sorted({name for passage in passages for name in names_in(passage)})
     for kind, change in {**CHANGES, "name": name_among(names)}.items():
         made = 0
@@ -115,6 +115,7 @@ def facts(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iterator
 
 
 def writing(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iterator[Case]:
+    """A sentence of up to n passages, written in six ways, against other passages."""
     if len(passages) < 2:
         return
     for i in rng.permutation(len(passages))[:n].tolist():
@@ -146,11 +147,12 @@ def positions(passages: Sequence[str], n: int, rng: np.random.Generator) -> Iter
             before, after = " ".join(filler[:position]), " ".join(filler[position : position + 20])
             right, wrong = f"{before} {sentence} {after}", (f"{before} {after}",)
             yield Case("position", f"word {position:,}", asked(passages[i]), right, wrong)
-            if position in IN_CHUNKS:
+            if position > PASSAGE:  # below it the sentence stands in the first chunk, where nothing is cut
                 yield Case("position", f"word {position:,}, in chunks", asked(passages[i]), right, wrong, chunked=True)
 
 
 def roles(n: int) -> Iterator[Case]:
+    """About n shipped statements, each said in three other ways, against the same with the two roles swapped."""
     for form in _ROLE_FORMS:
         for first, verb, second in _ROLES[: max(1, n // len(_ROLE_FORMS))]:
             right = form.format(first=first, verb=verb, second=second)
