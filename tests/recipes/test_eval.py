@@ -112,6 +112,8 @@ def test_a_missed_gate_is_told_with_its_numbers(domain: Write, models: dict[str,
     [
         ({"dims": -1}, "dims=-1"),
         ({"matters": 3.0}, "matters=3.0"),
+        ({"price": ["m=cheap"]}, "price 'm=cheap': expected MODEL=DOLLARS, for instance openai:"),
+        ({"price": ["other=1"]}, "price 'other=1': 'other' is not measured"),
         ({"suite": True, "compare": ["x"]}, "--suite has tasks of its own"),
     ],
 )

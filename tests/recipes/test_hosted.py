@@ -20,6 +20,7 @@ import firth
 from firth.arrays import Encoder
 from firth.errors import FormatError, ModelError, ServiceError, SettingsError
 from firth.recipes import wire
+from firth.recipes.eval import Measured, Settings, run
 from firth.recipes.hosted import Hosted
 from firth.recipes.remember import Remembering
 
@@ -257,8 +258,27 @@ def test_the_cost_is_counted_and_told(service: Service) -> None:
     hosted.encode(["tea", "rain"])
     assert hosted.usage.tokens == 6
     assert hosted.usage.cost == pytest.approx(6 * 0.02 / 1e6)
-    assert "2 texts, 6 tokens in 1 requests: $0.0000 at $0.02 a million" in str(hosted.usage)
-    assert "not known" in str(Hosted("openai:new-model").usage)
+    assert "2 texts, 6 tokens in 1 requests: $0.0000 at $0.02 a million (list price, read 20" in str(hosted.usage)
+    assert "its price is not known here, --price MODEL=DOLLARS gives it" in str(Hosted("openai:new-model").usage)
+    hosted.usage.at(5000.0)
+    assert hosted.usage.cost == pytest.approx(0.03)
+    assert str(hosted.usage).endswith("$0.0300 at $5000 a million (the price given)")
+    with pytest.raises(SettingsError, match=r"price=-1\.0: expected US dollars a million tokens"):
+        hosted.usage.at(-1.0)
+
+
+def test_firth_eval_tells_what_a_hosted_model_cost_at_the_price_given(
+    service: Service, domain: Callable[..., Path]
+) -> None:
+    data = domain()
+    priced = Settings(NAMES[0], data, price=[f"{NAMES[0]}=1000"], quiet=True)
+    done = run(priced)
+    assert isinstance(done, Measured)
+    sent = sum(len(body["input"]) for _, _, body in service.asked)
+    assert f"${3 * sent * 1000 / 1e6:,.4f} at $1000 a million (the price given); 0 texts were known" in done.notes[0]
+    again = run(priced)
+    assert isinstance(again, Measured)
+    assert f"0 texts, 0 tokens in 0 requests: $0.0000 at $1000 a million (the price given); {sent:,} " in again.notes[0]
 
 
 def test_a_text_is_paid_for_once(service: Service) -> None:

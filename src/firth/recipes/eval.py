@@ -56,6 +56,10 @@ class Settings:
     seen: Annotated[Path | None, "What the model was trained on: scores also without the queries it holds."] = None
     suite: Annotated[bool, "All task types on the public sets in the folder, resumed where it stopped."] = False
     cache: Annotated[Path | None, "Of --suite: where vectors and scores are kept; ~/.cache/firth/suite."] = None
+    price: Annotated[
+        list[str],
+        'What a hosted model costs, in US dollars a million tokens: "openai:MODEL=0.02"; else the list price.',
+    ] = field(default_factory=list)
     seed: Annotated[int, "Of the intervals and the permutation test."] = 0
     quiet: Annotated[bool, "No progress on stderr."] = False
 
@@ -66,6 +70,21 @@ class Settings:
             raise SettingsError(f"matters={self.matters}: expected a change of a score, above 0 and below 1")
         if self.suite and (self.compare or self.gate or self.seen or self.dims):
             raise SettingsError("--suite has tasks of its own; leave out --compare, --gate, --seen and --dims")
+        _ = self.prices
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """Model -> US dollars a million tokens, of those whose price is given."""
+        found = {}
+        for told in self.price:
+            model, _, value = told.rpartition("=")
+            try:
+                found[model] = float(value)
+            except ValueError:
+                raise SettingsError(f"price {told!r}: expected MODEL=DOLLARS, for instance openai:MODEL=0.02") from None
+            if model not in (self.model, *self.compare):
+                raise SettingsError(f"price {told!r}: {model!r} is not measured; expected MODEL=DOLLARS")
+        return found
 
 
 @dataclass(frozen=True)
@@ -196,6 +215,9 @@ def _report(model: str, testset: TestSet, settings: Settings, notes: list[str]) 
         built = (Path(model) / MARK).is_file()
         # A collection's ids may be integers; those of a test set are texts, and so are those of the collection then.
         subject = cast(Searcher, stack.enter_context(Built.open(Path(model)))) if built else load(model)
+        hosted = subject.encoder if isinstance(subject, Remembering) and isinstance(subject.encoder, Hosted) else None
+        if hosted is not None and model in settings.prices:
+            hosted.usage.at(settings.prices[model])
         progress = stack.enter_context(bar("measuring", shown=not settings.quiet))
         report = evaluate(
             subject,
@@ -205,8 +227,8 @@ def _report(model: str, testset: TestSet, settings: Settings, notes: list[str]) 
             seed=settings.seed,
             progress=progress,
         )
-        if isinstance(subject, Remembering) and isinstance(subject.encoder, Hosted):
-            notes.append(f"{model}: {subject.encoder.usage}; {subject.known:,} texts were known")
+        if hosted is not None:
+            notes.append(f"{model}: {hosted.usage}; {cast(Remembering, subject).known:,} texts were known")
         return report
 
 
@@ -252,7 +274,7 @@ def _power(measured: Measured) -> list[str]:
 
 def _cuts(report: Report) -> list[str]:
     return [
-        f"{cut.cut:,} of {cut.texts:,} {what} were cut; {cut.tokens:,} tokens were not read"
+        f"{cut.cut:,} of {cut.texts:,} {what} texts were cut; {cut.tokens:,} tokens were not read"
         for what, cut in report.truncation.items()
         if cut.cut
     ]

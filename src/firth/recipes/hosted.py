@@ -8,7 +8,8 @@
 
 Another place that speaks one of these contracts is named by OPENAI_BASE_URL, COHERE_BASE_URL or VOYAGE_BASE_URL. The
 texts leave this machine: that is what a hosted model is. Vectors are remembered (remember.py), so that a text is paid
-for once. Sources: the three services' API references, and openai-python, cohere 5 and voyageai clients.
+for once. Sources: the three services' API references (OpenAI's embeddings, Cohere's v2 embed, Voyage's embeddings), and
+the openai-python, cohere 5 and voyageai clients.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ from firth.recipes.wire import RefusedError, post
 
 BYTES_A_TOKEN = 3  # of UTF-8, on the safe side: English has more than four, Chinese three a letter
 SHORTER = 0.75  # of a text that was too long for the service, until it is taken
-PRICED = "2026-05"  # when the prices below were published
+# Of the services' public price pages (openai.com/api/pricing, cohere.com/pricing, docs.voyageai.com/docs/pricing), by
+# copies of them that others had published until this day. Prices change: `Usage.at` takes the one on your bill.
+PRICED = "2026-11-23"
 _TOO_LONG = ("maximum context length", "too long", "too many tokens", "max allowed tokens", "token limit", "exceeds")
 
 
@@ -41,10 +44,11 @@ class Contract:
     """What one service wants and gives.
 
     Attributes:
+        base: the service's own address.
         path: below the base address.
         keys: environment variables that may hold the key, the first is the usual one.
-        most_texts, most_tokens: of one request.
-        prices: model -> US dollars a million tokens.
+        most_texts, most_tokens: of one request; where models differ, of the one that takes least.
+        prices: model -> US dollars a million tokens, see PRICED.
         body: model, texts, kind, dims -> the request.
         rows: the answer -> its vectors in the order of the texts, as they came.
         tokens: the answer -> tokens that are paid for.
@@ -63,24 +67,37 @@ class Contract:
 
 @dataclass
 class Usage:
-    """What was asked for so far; `cost` in US dollars, None where the price is not known."""
+    """What was asked for so far, and what it cost.
+
+    Attributes:
+        cut: texts that were refused because they are longer than the model reads, and cut.
+        price: US dollars a million tokens; None where it is not known.
+        whose: where the price comes from.
+    """
 
     requests: int = 0
     texts: int = 0
     tokens: int = 0
     cut: int = 0
-    price: float | None = field(default=None)
+    price: float | None = None
+    whose: str = f"list price, read {PRICED}"
+
+    def at(self, price: float) -> None:
+        """Count with this price, in US dollars a million tokens, and not with the list's."""
+        if not 0 <= price < float("inf"):
+            raise SettingsError(f"price={price}: expected US dollars a million tokens, 0 or more")
+        self.price, self.whose = price, "the price given"
 
     @property
     def cost(self) -> float | None:
-        """Tokens times the price of a million."""
+        """US dollars: tokens times the price of a million."""
         return None if self.price is None else self.tokens * self.price / 1e6
 
     def __str__(self) -> str:
         told = f"{self.texts:,} texts, {self.tokens:,} tokens in {self.requests:,} requests"
         if self.price is None:
-            return f"{told}; its price is not known here"
-        return f"{told}: ${self.cost:,.4f} at ${self.price:g} a million (list price of {PRICED})"
+            return f"{told}; its price is not known here, --price MODEL=DOLLARS gives it"
+        return f"{told}: ${self.cost:,.4f} at ${self.price:g} a million ({self.whose})"
 
 
 class Hosted:
@@ -126,7 +143,8 @@ class Hosted:
     ) -> Vectors:
         """(n, d) float32 unit rows. An empty text is not sent, services refuse it: its row is zeros.
 
-        A text that is longer than the model reads is cut until the service takes it; `usage.cut` counts those.
+        A text that is longer than the model reads is cut until the service takes it, and `usage.cut` counts those; only
+        OpenAI refuses such a text: Cohere and Voyage cut it themselves and do not say so.
 
         Args:
             dims: asked of the service; models that cannot shorten say so.
@@ -287,7 +305,15 @@ CONTRACTS = {
         keys=("VOYAGE_API_KEY",),
         most_texts=1_000,
         most_tokens=120_000,
-        prices={"voyage-3.5": 0.06, "voyage-3.5-lite": 0.02, "voyage-3-large": 0.18, "voyage-code-3": 0.18},
+        prices={
+            "voyage-4-large": 0.12,
+            "voyage-4": 0.06,
+            "voyage-4-lite": 0.02,
+            "voyage-3.5": 0.06,
+            "voyage-3.5-lite": 0.02,
+            "voyage-3-large": 0.18,
+            "voyage-code-3": 0.18,
+        },
         body=_voyage,
         rows=_in_order,
         tokens=lambda answer: int(answer["usage"]["total_tokens"]),

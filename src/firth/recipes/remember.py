@@ -19,6 +19,7 @@ from firth.progress import bar
 
 AT_ONCE = 1_024  # texts encoded between two commits; an interruption loses at most these
 _ASKED = 900  # keys of one SELECT; SQLite takes 999 in its oldest builds
+_WORD = "firth"  # whose vector tells the width
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -28,12 +29,14 @@ class Remembering:
     def __init__(self, encoder: Encoder, path: Path | str) -> None:
         self.encoder = encoder
         self.path = Path(path)
-        self.fresh = self.known = 0
+        self.fresh = self.known = self._dims = 0
 
     @property
     def dims(self) -> int:
-        """Width of the vectors."""
-        return self.encoder.dims
+        """Width of the vectors: of a remembered word, because a hosted model would have to be paid for its answer."""
+        if not self._dims:
+            self._dims = self.encode([_WORD]).shape[1]
+        return self._dims
 
     @property
     def fingerprint(self) -> str:
