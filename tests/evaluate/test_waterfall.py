@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firth.arrays import Vectors, unit
+from firth.arrays import Neighbours, Vectors, unit
 from firth.errors import DataError, SettingsError
 from firth.evaluate.exact import nearest
 from firth.evaluate.ranking import Ranking
@@ -50,6 +50,24 @@ def test_a_step_that_changes_nothing_costs_nothing(queries: Vectors, vectors: Ve
     assert same.step is not None
     assert (same.step.delta, same.step.p) == (0, 1)
     assert same.score is None
+
+
+def test_a_filtered_stage_is_held_against_exact_search_among_those_that_pass(
+    queries: Vectors, vectors: Vectors
+) -> None:
+    judged = {f"q{i}": {f"d{i}": 1.0} for i in range(40)}
+    few = np.arange(0, 1000, 10)
+    among = Ranking(QUERIES, [NAMES[row] for row in few], nearest(queries, [vectors[few]], 20))
+    half = Ranking(QUERIES, among.documents, Neighbours(among.neighbours.ids[:, ::2], among.neighbours.scores[:, ::2]))
+    stages = [("exact", ranked(queries, vectors)), ("graph", ranked(queries, vectors)), ("filter", half)]
+    _, graph, filtered = waterfall(stages, judged, exact_of={"filter": among}, k=10)
+    assert filtered.recall.value == 0.5
+    assert filtered.step is not None
+    assert filtered.step.delta == -0.5
+    assert (filtered.score, filtered.score_step) == (None, None)
+    assert graph.score_step is not None
+    with pytest.raises(SettingsError, match="there is no stage 'fliter', only exact, graph, filter"):
+        waterfall(stages, exact_of={"fliter": among})
 
 
 def test_stages_of_other_queries_are_refused(queries: Vectors, vectors: Vectors) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,8 @@ def test_the_report_explains_its_scores(result: build.Result) -> None:
     report = json.loads((result.out / "report.json").read_text())
     names = [stage["name"] for stage in report["stages"]]
     assert names[0] == "exact, 32 dimensions"
-    assert names[-1].startswith("collection: ")
+    assert names[-2].startswith("collection: ")
+    assert re.fullmatch(r"collection: filter, \d+ pass", names[-1])
     assert report["stages"][0]["recall"]["value"] == 1
     assert report["stages"][-1]["recall"]["value"] >= build.RECALL
     assert {each["kind"] for each in report["similarities"]} == {"answer", "hard", "random"}

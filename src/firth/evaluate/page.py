@@ -254,7 +254,7 @@ def _lost(report: BuildReport, drawings: Drawings) -> str:
         return ""
     caption = (
         f"From exact search to what is returned. Each point is the share of the {report.recall_k} neighbours of the "
-        "first stage that are still there, with its 95 % interval; the bar is what this step lost, or won back."
+        f"first stage that are still there, with its 95 % interval; the bar is what this step lost, or won back.{among}"
     )
     rows = [
         [
@@ -262,6 +262,8 @@ def _lost(report: BuildReport, drawings: Drawings) -> str:
             interval(stage.recall),
             "" if stage.step is None else signed(stage.step.delta),
             "" if stage.step is None else p_value(stage.step.p),
+    filtered = any("filter" in stage.name for stage in report.stages)
+    among = " The filter's is held against exact search among the documents that pass it." if filtered else ""
             interval(stage.score),
             "" if stage.score_step is None else signed(stage.score_step.delta),
         ]

@@ -2,12 +2,13 @@
 
 A stage is a name and a ranking of the same queries: exact float32, fewer dimensions, a codec, re-scoring, the graph, a
 filter. Each is compared with the first (how many of the true neighbours are left) and with the one before it (what
-this step cost, with its interval), and scored on the test set.
+this step cost, with its interval), and scored on the test set. A filter lets fewer documents answer: its stage is
+compared with the exact ranking of those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def waterfall(
     stages: Sequence[tuple[str, Ranking]],
     judgements: Judgements | None = None,
     *,
+    exact_of: Mapping[str, Ranking] | None = None,
     k: int = 10,
     name: str = "ndcg@10",
     seed: int = 0,
@@ -32,34 +34,42 @@ def waterfall(
     Args:
         stages: name and ranking; the first is what all others approximate. All rank the same queries.
         judgements: query id -> document id -> grade, where there is a test set.
+        exact_of: name of a stage -> the exact ranking that it approximates instead of the first, for a search that only
+            some documents may answer. Such a stage has no score: the answers may be among the others.
         k: neighbours that recall is counted over.
         name: the measure on the test set.
 
     Raises:
-        SettingsError: no stage, or k below 1.
+        SettingsError: no stage, k below 1, or `exact_of` names a stage that is not there.
         DataError: the stages rank different queries.
     """
     if not stages or k < 1:
         raise SettingsError(f"a waterfall needs stages and k of at least 1, got {len(stages)} and k={k}")
     queries = list(stages[0][1].queries)
-    exact = [_first(stages[0][1], query, k) for query in queries]
+    own = exact_of or {}
+    if unknown := [title for title in own if title not in dict(stages)]:
+        raise SettingsError(f"exact_of: there is no stage {unknown[0]!r}, only {', '.join(dict(stages))}")
     found: list[Stage] = []
     recall_before = score_before = np.zeros(0)
     for title, ranking in stages:
-        if set(ranking.queries) != set(queries):
-            raise DataError(
-                f"stage {title!r} ranks other queries ({len(ranking.queries):,}) than the first ({len(queries):,})"
-            )
-        kept = [_first(ranking, query, k) for query in queries]
-        recall = np.array([_share(wanted, got) for wanted, got in zip(exact, kept, strict=True)])
-        score = None if judgements is None else measure(ranking, judgements, [name]).per_query[name]
+        exact = own.get(title, stages[0][1])
+        for ranked in (ranking, exact):
+            if set(ranked.queries) != set(queries):
+                raise DataError(
+                    f"stage {title!r} ranks other queries ({len(ranked.queries):,}) than the first ({len(queries):,})"
+                )
+        recall = np.array([_share(_first(exact, query, k), _first(ranking, query, k)) for query in queries])
+        scored = judgements if title not in own else None
+        score = None if scored is None else measure(ranking, scored, [name]).per_query[name]
         found.append(
             Stage(
                 name=title,
                 recall=bootstrap(recall, seed),
                 step=paired_permutation(recall_before, recall, seed) if found else None,
                 score=None if score is None else bootstrap(score, seed),
-                score_step=paired_permutation(score_before, score, seed) if found and score is not None else None,
+                score_step=None
+                if score is None or not len(score_before)
+                else paired_permutation(score_before, score, seed),
             )
         )
         recall_before, score_before = recall, np.zeros(0) if score is None else score

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from firth.recipes.built import COLLECTION
 from firth.recipes.domain import Work
 from firth.recipes.judged import Judged
 from firth.store import Collection
+from firth.store.records import Hit
 from firth.text.records import Document
 
 MAIN = "ndcg@10"
 K = 10  # neighbours that the waterfall counts
 SHORTLIST = 4  # times K: what is re-scored where codes are walked
 MOST_QUERIES = 500  # followed through the stages
+ALLOWED, MOST_ALLOWED = 10, 1_000  # a filter lets one document in ten answer, at most so many
 FEW_SHARED, MANY_SHARED = 1 / 3, 2 / 3  # of a query's words that stand in its answer
 
 
@@ -76,13 +78,18 @@ def dissect(
 
 
 def stages(judged: Judged, out: Path, chosen: Point, *, recall: float, threads: int, seed: int) -> tuple[Stage, ...]:
-    """From the model's exact float32 ranking to what the collection in `out` returns, one step at a time."""
+    """From the model's exact float32 ranking to what the collection in `out` returns, one step at a time.
+
+    The last step asks it with a filter that a random tenth of the documents passes, against exact search among those.
+    """
     ids = list(judged.judgements or judged.query_ids)[:MOST_QUERIES]
     if len(ids) < 2:  # one query has no spread to compare a step with
         return ()
     asked, vectors, names = judged.vectors_of(ids), judged.documents.vectors, judged.documents.ids
     k = min(K, len(names))
     steps = [(f"exact, {vectors.shape[1]} dimensions", Flat.build(vectors).search(asked, k=k, threads=threads))]
+    allowed = np.sort(np.random.default_rng(seed).permutation(len(names))[: min(MOST_ALLOWED, len(names) // ALLOWED)])
+    wanted = Flat.build(np.asarray(vectors[allowed])).search(asked, k=k, threads=threads) if len(allowed) else None
     if chosen.dims < vectors.shape[1]:
         vectors, asked = unit(vectors[:, : chosen.dims]), unit(asked[:, : chosen.dims])
         steps.append((f"{chosen.dims} dimensions", Flat.build(vectors).search(asked, k=k, threads=threads)))
@@ -92,17 +99,19 @@ def stages(judged: Judged, out: Path, chosen: Point, *, recall: float, threads: 
         coarse = Flat.build(vectors, codec=codec, threads=threads).search(asked, k=wide, threads=threads)
         steps.append(("sq8 codes alone", Neighbours(coarse.ids[:, :k], coarse.scores[:, :k])))
         steps.append((f"best {wide} re-scored", rescore(asked, coarse, vectors, k, threads=threads)))
+    exact_of = {}
     with Collection.open(out / COLLECTION, readonly=True) as collection:
-        hits = collection.search_many(asked, k, recall=recall)
-    row_of = {id_: row for row, id_ in enumerate(names)}
-    found = Neighbours(np.full((len(ids), k), NO_ID, np.int64), np.full((len(ids), k), NO_SCORE, np.float32))
-    for i, each in enumerate(hits):
-        found.ids[i, : len(each)] = [row_of[str(hit.id)] for hit in each]
-        found.scores[i, : len(each)] = [hit.score for hit in each]
-    steps.append((f"collection: {chosen.index}", found))
+        graph = "hnsw graph" if chosen.index == "hnsw" else chosen.index
+        steps.append((f"collection: {graph}", _rows(collection.search_many(asked, k, recall=recall), names, k)))
+        if wanted is not None:
+            among = {"must": [{"has_id": [names[row] for row in allowed.tolist()]}]}
+            hits = collection.search_many(asked, k, recall=recall, filter=among)
+            title = f"collection: filter, {len(allowed):,} pass"
+            steps.append((title, _rows(hits, names, k)))
+            exact_of[title] = Ranking(ids, [names[row] for row in allowed.tolist()], wanted)
     rankings = [(name, Ranking(ids, names, near)) for name, near in steps]
     judgements = {query: judged.judgements[query] for query in ids} if judged.judgements else None
-    return tuple(waterfall(rankings, judgements, k=K, name=MAIN, seed=seed))
+    return tuple(waterfall(rankings, judgements, exact_of=exact_of, k=K, name=MAIN, seed=seed))
 
 
 def slicers(work: Work, judged: Judged) -> dict[str, Callable[[str], str]]:
@@ -146,6 +155,16 @@ def overlaps(work: Work, before: Judged, after: Judged | None) -> tuple[str, ...
                 "scores of this model on it say little"
             )
     return tuple(notes)
+
+
+def _rows(hits: Sequence[Sequence[Hit]], names: Sequence[str], k: int) -> Neighbours:
+    """A collection's answers by the rows of the documents' ids."""
+    row_of = {id_: row for row, id_ in enumerate(names)}
+    found = Neighbours(np.full((len(hits), k), NO_ID, np.int64), np.full((len(hits), k), NO_SCORE, np.float32))
+    for i, each in enumerate(hits):
+        found.ids[i, : len(each)] = [row_of[str(hit.id)] for hit in each]
+        found.scores[i, : len(each)] = [hit.score for hit in each]
+    return found
 
 
 def _asked(judged: Judged) -> Any:
