@@ -51,7 +51,9 @@ def test_the_report_explains_its_scores(result: build.Result) -> None:
     assert names[-2].startswith("collection: ")
     assert re.fullmatch(r"collection: filter, \d+ pass", names[-1])
     assert report["stages"][0]["recall"]["value"] == 1
-    assert report["stages"][-1]["recall"]["value"] >= build.RECALL
+    assert all(0 < point["score"] <= 1 and point["milliseconds"] > 0 for point in report["points"])
+    assert report["chosen"]["score"] == pytest.approx(report["stages"][-2]["score"]["value"], abs=0.05)
+    assert all(stage["recall"]["value"] >= build.RECALL for stage in report["stages"][-2:])
     assert {each["kind"] for each in report["similarities"]} == {"answer", "hard", "random"}
     assert [each["dims"] for each in report["widths"]][:2] == [16, 32]
     assert report["widths"][1]["score"]["value"] == pytest.approx(report["base"]["ndcg@10"]["value"])

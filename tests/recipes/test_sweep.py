@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firth.arrays import Vectors, unit
+from firth.arrays import Neighbours, Vectors, unit
 from firth.errors import SettingsError
 from firth.recipes import sweep
 from firth.recipes.sweep import Point, choose
@@ -40,6 +40,34 @@ def test_the_choice_reaches_the_recall_and_is_among_the_points(rows: Vectors) ->
 def test_exact_search_at_full_width_finds_everything(rows: Vectors) -> None:
     first = sweep.sweep(rows[100:], rows[:100], recall=0.95).points[0]
     assert (first.dims, first.index, first.recall) == (48, "flat", 1.0)
+
+
+def test_each_point_is_scored_by_what_it_returns_for_the_judged_queries(rows: Vectors) -> None:
+    def first_is_right(found: Neighbours) -> float:
+        return float((found.ids[:, 0] == np.arange(40)).mean())
+
+    vectors, asked = rows[100:], rows[:100]
+    tests = sweep.Tests(vectors[:40], first_is_right)
+    points = sweep.sweep(vectors, asked, recall=0.5, widths=[48, 16], tests=tests).points
+    assert {point.dims for point in points} == {48, 16}
+    scanned = [point for point in points if point.index == "flat"]
+    assert [point.score for point in scanned] == [1.0, 1.0]
+    wrong = sweep.Tests(vectors[40:80], first_is_right)
+    assert sweep.sweep(vectors, asked, recall=0.5, widths=[48], tests=wrong).points[0].score == 0
+    assert all(point.score is None for point in sweep.sweep(vectors, asked, recall=0.5, widths=[48]).points)
+
+
+def test_the_latency_is_of_single_queries_and_of_the_slow_ones_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sizes = [0.0], []
+
+    def search(rows: Vectors, k: int) -> Neighbours:
+        sizes.append(len(rows))
+        now[0] += 0.5 if len(sizes) > 90 else 0.002
+        return Neighbours(np.zeros((1, k), np.int64), np.zeros((1, k), np.float32))
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    assert sweep.latency(search, np.zeros((300, 4), np.float32), 1) == pytest.approx(500)
+    assert sizes == [1] * 100
 
 
 def test_no_graph_is_built_over_prefixes_that_even_a_scan_loses_too_much_with(rows: Vectors) -> None:

@@ -106,7 +106,7 @@ def speed(report: BuildReport, width: int) -> str:
     chart = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
     colour = alt.Color("series:N", scale=by_series(alt, shown), legend=legend(alt, width))
     shape = alt.Shape("series:N", scale=by_shape(alt, shown), legend=legend(alt, width))
-    lines = chart.mark_line(strokeWidth=2, opacity=0.8).encode(color=colour, detail="curve:N", order="qps:Q")
+    lines = chart.mark_line(strokeWidth=2, opacity=0.8).encode(color=colour, detail="curve:N", order="recall:Q")
     points = chart.mark_point(size=60, filled=True, opacity=1).encode(color=colour, shape=shape, description="tip:N")
     layers = [*_target(alt, report, x), lines, points, *_ring(alt, report, x, y)]
     return drawn(alt.layer(*layers), width, height=360 if width > NARROW else 260)
@@ -230,6 +230,7 @@ def best_by_storage(points: Sequence[Point]) -> list[Point]:
 def _row(point: Point, report: BuildReport) -> dict[str, Any]:
     settings = " ".join(f"{key}={value}" for key, value in point.settings.items())
     score = "" if point.score is None else f", {spoken(report.measure)} {point.score:.4f}"
+    late = "" if point.milliseconds is None else f" (95 % within {point.milliseconds:.3g} ms)"
     return {
         "name": point.name,
         "dims": str(point.dims),
@@ -239,7 +240,7 @@ def _row(point: Point, report: BuildReport) -> dict[str, Any]:
         "bytes": point.bytes_per_vector,
         "score": point.score,
         "tip": f"{point.dims} dims, {point.codec}, {point.index} {settings}: recall {point.recall:.4f}, "
-        f"{point.queries_per_second:,.0f} queries/s, {point.bytes_per_vector:,.0f} bytes a vector{score}",
+        f"{point.queries_per_second:,.0f} queries/s{late}, {point.bytes_per_vector:,.0f} bytes a vector{score}",
     }
 
 

@@ -214,7 +214,7 @@ def _size(report: BuildReport, drawings: Drawings) -> str:
     speed = (
         f"Up and right is better. Each curve is one index, each point one value of ef.{line} Recall is the share of "
         f"the {report.recall_k} exact neighbours on the full float32 vectors that is returned; speed is measured on "
-        f"{_threads(report)}."
+        f"{_threads(report)}. The table has the latency: milliseconds that 95 of 100 queries stay below, asked alone."
     )
     cost = (
         f"Up and left is better. The best {spoken(report.measure)} on the test set of each number of dimensions "
@@ -230,7 +230,16 @@ def _size(report: BuildReport, drawings: Drawings) -> str:
 
 
 def _points(report: BuildReport) -> str:
-    head = ["dims", "codec", "index", f"recall@{report.recall_k}", "queries/s", "bytes", spoken(report.measure)]
+    head = [
+        "dims",
+        "codec",
+        "index",
+        f"recall@{report.recall_k}",
+        "queries/s",
+        "95 %, ms",
+        "bytes",
+        spoken(report.measure),
+    ]
     order = sorted(report.points, key=lambda p: (-p.dims, p.codec, p.index, p.recall))
     rows = [
         [
@@ -239,19 +248,22 @@ def _points(report: BuildReport) -> str:
             escape(" ".join([point.index, *(f"{key}={value}" for key, value in point.settings.items())])),
             f"{point.recall:.4f}",
             f"{point.queries_per_second:,.0f}",
+            "" if point.milliseconds is None else f"{point.milliseconds:.3g}",
             f"{point.bytes_per_vector:,.0f}",
             "" if point.score is None else f"{point.score:.4f}",
         ]
         for point in order
     ]
     return table(
-        head, rows, right=(0, 3, 4, 5, 6), marked=[i for i, point in enumerate(order) if point == report.chosen]
+        head, rows, right=(0, 3, 4, 5, 6, 7), marked=[i for i, point in enumerate(order) if point == report.chosen]
     )
 
 
 def _lost(report: BuildReport, drawings: Drawings) -> str:
     if not report.stages:
         return ""
+    filtered = any("filter" in stage.name for stage in report.stages)
+    among = " The filter's is held against exact search among the documents that pass it." if filtered else ""
     caption = (
         f"From exact search to what is returned. Each point is the share of the {report.recall_k} neighbours of the "
         f"first stage that are still there, with its 95 % interval; the bar is what this step lost, or won back.{among}"
@@ -262,8 +274,6 @@ def _lost(report: BuildReport, drawings: Drawings) -> str:
             interval(stage.recall),
             "" if stage.step is None else signed(stage.step.delta),
             "" if stage.step is None else p_value(stage.step.p),
-    filtered = any("filter" in stage.name for stage in report.stages)
-    among = " The filter's is held against exact search among the documents that pass it." if filtered else ""
             interval(stage.score),
             "" if stage.score_step is None else signed(stage.score_step.delta),
         ]

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from firth import files, kernels
-from firth.arrays import Encoder
+from firth.arrays import Encoder, Neighbours
 from firth.errors import SettingsError
+from firth.evaluate.ranking import Ranking
 from firth.evaluate.records import BuildReport, Point, as_json
 from firth.evaluate.report import write
+from firth.evaluate.retrieval import measure
 from firth.progress import Progress, bar
 from firth.recipes import built, reporting, tuning
 from firth.recipes.base import WORDS_FILE, find_base, reading_for, ready
@@ -31,7 +33,7 @@ from firth.recipes.judged import Judged, judge, load_judged
 from firth.recipes.load import load
 from firth.recipes.made import made
 from firth.recipes.stages import Stages
-from firth.recipes.sweep import Sweep, sweep
+from firth.recipes.sweep import Sweep, Tests, sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,16 +174,22 @@ def _chosen(stages: Stages, judged: Judged, work: Work, settings: Settings) -> S
     """
     unseen = {**work.sets.train, **work.sets.dev}
     queries = list(unseen if len(unseen) >= ENOUGH_QUERIES else judged.query_ids)
+    names, ids = list(judged.judgements), judged.documents.ids
+
+    def score(found: Neighbours) -> float:
+        return measure(Ranking(names, ids, found), judged.judgements, [reporting.MAIN]).mean[reporting.MAIN]
 
     def go(_: Path) -> dict[str, Any]:
         with settings.bar("choosing the index") as progress:
             found = sweep(
                 judged.documents.vectors, judged.vectors_of(queries),
-                recall=settings.recall, threads=settings.cores, seed=settings.seed, progress=progress,
+                recall=settings.recall, threads=settings.cores, seed=settings.seed,
+                tests=Tests(judged.vectors_of(names), score) if names else None, progress=progress,
             )  # fmt: skip
         return {"points": [asdict(point) for point in found.points], "chosen": found.points.index(found.chosen)}
 
-    done = stages.run("choose", {"recall": settings.recall, "seed": settings.seed}, go)
+    inputs = {"recall": settings.recall, "seed": settings.seed, "scored by": reporting.MAIN}
+    done = stages.run("choose", inputs, go)
     points = tuple(Point(**point) for point in done["points"])
     return Sweep(points, points[done["chosen"]])
 
