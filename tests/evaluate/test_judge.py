@@ -107,6 +107,12 @@ def test_a_collection_is_judged_by_what_it_returns(small: Small) -> None:
     assert report.scores.per_query["mrr@10"].tolist() == [1.0, 0.0]
 
 
+def test_a_collection_of_another_domain_is_refused_and_not_scored_with_zero(small: Small) -> None:
+    with pytest.raises(DataError, match="returned 2 documents, for instance 'other', and none of them is among the 4"):
+        evaluate(Stored([Hit("other", 0.9), Hit("elsewhere", 0.8)]), small)
+    assert evaluate(Stored([]), small).scores.mean["hit@10"] == 0
+
+
 def test_a_collection_that_returns_more_than_asked_for_gains_nothing(small: Small) -> None:
     hits = [Hit(name, 1 - i / 10) for i, name in enumerate(["ghi", "xyz", "abc"])]
     assert evaluate(Stored(hits), small, measures=["hit@1"]).scores.mean["hit@1"] == 0

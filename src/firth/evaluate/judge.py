@@ -136,7 +136,8 @@ def evaluate(
         progress: told of documents and queries done.
 
     Raises:
-        DataError: a judgement names a query or a document that is not there, or nothing is judged.
+        DataError: a judgement names a query or a document that is not there, nothing is judged, or a collection holds
+            none of the test set's documents.
         SettingsError: a measure is not known; dims asked of a collection; the subject can neither encode nor search.
     """
     k = depth(measures) + skip_same_id
@@ -233,11 +234,16 @@ def _searched(collection: Searcher, testset: TestSet, asked: list[str], k: int, 
     start = time.perf_counter()
     for i, query in enumerate(asked):
         for place, found in enumerate(islice(collection.search(testset.queries[query], k=k), k)):
-            row = row_of.setdefault(
-                str(found.id), len(row_of)
-            )  # a document outside the test set counts as not relevant
+            # A document outside the test set counts as not relevant.
+            row = row_of.setdefault(str(found.id), len(row_of))
             ids[i, place], scores[i, place] = row, found.score
         progress(i + 1, len(asked), "queries")
+    strangers = list(row_of)[len(documents) :]
+    if strangers and not ((ids >= 0) & (ids < len(documents))).any():
+        raise DataError(
+            f"the collection returned {len(strangers):,} documents, for instance {strangers[0]!r}, and none of them is "
+            f"among the {len(documents):,} of the test set, for instance {documents[0]!r}; are both of one domain?"
+        )
     seconds = {"search": time.perf_counter() - start}
     return Ranking(asked, list(row_of), Neighbours(ids, scores)), seconds, {}
 
