@@ -57,6 +57,14 @@ def test_a_training_query_that_repeats_a_test_query_is_left_out_and_counted() ->
     assert any(note.startswith("1 training queries") for note in sets.notes)
 
 
+def test_answers_that_the_owners_train_and_test_parts_share_are_told() -> None:
+    train = {f"q{i}": {f"d{i}": 1.0} for i in range(5)}
+    sets = split({"train": train, "test": {"t": {"d3": 1.0}, "u": {"d9": 1.0, "d4": 0.0}}}, {}, seed=0)
+    assert any(
+        note.startswith("1 of 2 test queries are answered by documents that answer training") for note in sets.notes
+    )
+
+
 def test_a_query_without_a_relevant_document_neither_trains_nor_measures() -> None:
     sets = split({"train": {"q": {"d": 0.0}}, "test": {"t": {"d": 0.0}}}, {}, seed=0)
     assert (sets.train, sets.dev, sets.test) == ({}, {}, {})

@@ -1,7 +1,8 @@
 """Which judged queries train, which choose settings and which only measure.
 
-The parts never share a query or a relevant document: queries that are joined by a document which answers both stay
-together. Parts that the domain's owner named (qrels/train.tsv, dev.tsv, test.tsv) are kept as they are.
+The parts never share a query, and those drawn here no relevant document: queries that are joined by a document which
+answers both stay together. Parts that the domain's owner named (qrels/train.tsv, dev.tsv, test.tsv) are kept as they
+are; what their test part shares with the training part is told.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ def split(judgements: Mapping[str, Judgements], queries: Mapping[str, str], *, s
     train, repeated = _without_repeats(train, {**dev, **test}, queries)
     if repeated:
         notes.append(f"{repeated:,} training queries ask the same as a dev or test query and were left out")
+    if heart := _answered_alike(train, test):
+        notes.append(
+            f"{heart:,} of {len(test):,} test queries are answered by documents that answer training queries too, as "
+            "the owner divided them: what tuning gains on those may be learnt by heart"
+        )
     return Sets(train, dev, test, tuple(notes))
 
 
@@ -107,6 +113,12 @@ def _without_repeats(train: Judgements, held: Judgements, queries: Mapping[str, 
     texts = {_plain(queries[query]) for query in held if query in queries}
     kept = {query: found for query, found in train.items() if _plain(queries.get(query, "")) not in texts}
     return kept, len(train) - len(kept)
+
+
+def _answered_alike(train: Judgements, test: Judgements) -> int:
+    """Test queries with an answer that is a training query's answer too."""
+    learnt = {document for found in train.values() for document, grade in found.items() if grade > 0}
+    return sum(any(grade > 0 and document in learnt for document, grade in found.items()) for found in test.values())
 
 
 def _plain(text: str) -> str:
