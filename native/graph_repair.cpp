@@ -146,7 +146,7 @@ std::size_t Graph::connect() {
 std::size_t Graph::unreachable() const {
     const std::vector<uint32_t> parent = reached_from_entry(*this);
     std::size_t n = 0;
-    for (uint32_t node = 0; node < count.load(); ++node) n += parent[node] == NO_NODE && state_of(node) != FREE;
+    for (uint32_t node = 0; node < count.load(); ++node) n += parent[node] == NO_NODE && state_of(node) == ALIVE;
     return n;
 }
 

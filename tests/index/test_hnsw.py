@@ -109,6 +109,21 @@ def test_nothing_is_unreachable_even_among_copies_of_one_vector(rows: Vectors) -
     assert index.unreachable == 0
 
 
+def test_nothing_becomes_unreachable_among_near_copies_that_come_and_go() -> None:
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=(60, 8)).astype(np.float32)
+
+    def some(n: int) -> Vectors:
+        return (near[rng.integers(0, len(near), n)] + 0.05 * rng.normal(size=(n, 8))).astype(np.float32)
+
+    for seed in range(20):
+        index = HNSW.build(some(300), m=4, ef_construction=16, threads=1, seed=seed)
+        for first in range(300, 780, 8):
+            index.remove(np.arange(first - 300, first - 294))
+            index.add(np.arange(first, first + 8), some(8), threads=1)
+            assert index.unreachable == 0
+
+
 @pytest.mark.parametrize("codec", ["sq8", None])
 def test_a_loaded_index_answers_as_the_fresh_one_and_can_be_changed(
     rows: Vectors, queries: Vectors, tmp_path: Path, codec: Any
