@@ -36,7 +36,7 @@ COMMANDS = {
     "mine": "Find hard negatives for a domain's training pairs.",
     "tune": "Fine-tune a model on a domain's pairs.",
     "export": "Carry a collection to pgvector, Milvus, Qdrant or Parquet, and compare.",
-    "import": "Make a collection of what is in pgvector, Milvus, Qdrant or Parquet.",
+    "import": "Make a collection of what is in pgvector, Milvus, Qdrant, Parquet, .npy, faiss or hnswlib.",
     "fill": "Guess the words that stand at [MASK].",
     "context": "A word's occurrences in a text, grouped by meaning.",
     "demo": "The whole way on SciFact, in minutes.",

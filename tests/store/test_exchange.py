@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from firth.arrays import Vectors, unit
 from firth.errors import DataError, FormatError, SettingsError
 from firth.store import Collection, IndexSettings, VectorSettings
 from firth.store.exchange import Plan, Target, export_to, import_from, supply, target
 from firth.store.exchange.carry import plan_of
 from firth.store.exchange.places import parsed
 from firth.store.exchange.qdrant import point_id
+from firth.store.records import Record
 
 DIMS = 16
 PAGE = 100
@@ -288,3 +290,99 @@ def test_every_engine_is_a_target(place: str) -> None:
     engine = target(place)
     assert isinstance(engine, Target)
     engine.close()
+
+
+def index_file(kind: str, rows: Vectors, tmp_path: Path) -> str:
+    """A file as the program itself writes it; row i has the key i, and of hnswlib's the last one was deleted."""
+    if kind == "npy":
+        np.save(tmp_path / "x.npy", rows)
+        return str(tmp_path / "x.npy")
+    if kind == "hnswlib":
+        hnswlib = pytest.importorskip("hnswlib")
+        graph = hnswlib.Index("l2", DIMS)
+        graph.init_index(len(rows) + 1, M=12, ef_construction=90)
+        graph.add_items(np.concatenate([rows, rows[:1]]), np.arange(len(rows) + 1), num_threads=1)
+        graph.mark_deleted(len(rows))
+        graph.save_index(str(tmp_path / "x.bin"))
+        return f"hnswlib:{tmp_path / 'x.bin'}"
+    faiss = pytest.importorskip("faiss")
+    index = faiss.IndexFlatL2(DIMS) if kind == "faiss flat" else faiss.IndexHNSWFlat(DIMS, 12)
+    index.add(rows)
+    faiss.write_index(index, str(tmp_path / "x.faiss"))
+    return str(tmp_path / "x.faiss")
+
+
+@pytest.mark.parametrize("kind", ["npy", "hnswlib", "faiss flat", "faiss graph"])
+def test_a_file_of_vectors_becomes_a_collection_with_the_texts_beside_it(
+    kind: str, rng: np.random.Generator, tmp_path: Path, notes: Path
+) -> None:
+    rows = rng.normal(size=(N, DIMS)).astype(np.float32)
+    place, texts = index_file(kind, rows, tmp_path), [Record(f"doc {i}", f"text {i}", "t") for i in range(N)]
+    source = supply(place, texts=texts, metric="euclid")
+    plan = source.plan()
+    assert (plan.vectors[""].metric, plan.count) == ("euclid", N)
+    if kind in ("hnswlib", "faiss graph"):
+        assert plan.vectors[""].index.m == 12
+    with Collection.create(tmp_path / "c", vectors=plan.vectors, durable=False, background=False) as made:
+        moved = import_from(source, made, notes=notes)
+        assert moved.whole
+        (compared,) = moved.compared
+        assert (compared.sampled, compared.difference) == (100, 0)
+        assert compared.agreement >= 0.95
+        assert made.search(rows[7], k=1)[0].id == "doc 7"
+        assert made.get(["doc 7"])[0].text == "text 7"
+
+
+def test_keys_of_an_index_stay_where_there_are_no_texts(rng: np.random.Generator, tmp_path: Path, notes: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    rows, ids = unit(rng.normal(size=(30, DIMS)).astype(np.float32)), np.arange(30) * 7 + 1
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(DIMS))
+    index.add_with_ids(rows, ids)
+    faiss.write_index(index, str(tmp_path / "x"))
+    with brought(f"faiss:{tmp_path / 'x'}", tmp_path / "c", notes) as made:
+        assert [record.id for record in made] == ids.tolist()
+        assert made.vector_settings()[""].metric == "dot"
+    with pytest.raises(DataError, match=r"vector 204 has no text: there are 30 documents"):
+        supply(f"faiss:{tmp_path / 'x'}", texts=[Record(str(i), "x") for i in range(30)])
+    with pytest.raises(SettingsError, match="was built for dot"):
+        supply(f"faiss:{tmp_path / 'x'}", metric="euclid")
+
+
+def test_bare_rows_of_any_length_are_compared_by_their_cosines(
+    rng: np.random.Generator, tmp_path: Path, notes: Path
+) -> None:
+    source = supply(index_file("npy", rng.normal(size=(N, DIMS)).astype(np.float32), tmp_path))
+    with Collection.create(tmp_path / "c", vectors=source.plan().vectors, durable=False, background=False) as made:
+        (compared,) = import_from(source, made, notes=notes).compared
+    assert compared.difference <= 1e-6
+    assert compared.agreement >= 0.99
+
+
+def test_an_index_of_rows_that_are_not_unit_rows_is_not_taken_for_cosine(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    place = index_file("hnswlib", rng.normal(size=(30, DIMS)).astype(np.float32), tmp_path)
+    with pytest.raises(SettingsError, match="--metric dot or euclid"):
+        supply(place)
+
+
+def test_an_import_stopped_half_way_goes_on_and_a_changed_vector_is_found(
+    rng: np.random.Generator, tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firth.store.exchange.arrays.PAGE", PAGE)
+    place = index_file("npy", rng.normal(size=(N, DIMS)).astype(np.float32), tmp_path)
+    source = supply(place)
+
+    def stops(done: int, of: int, what: str = "") -> None:
+        if done >= 2 * PAGE:
+            raise KeyboardInterrupt
+
+    with Collection.create(tmp_path / "c", vectors=source.plan().vectors, durable=False, background=False) as made:
+        with pytest.raises(KeyboardInterrupt):
+            import_from(source, made, notes=notes, progress=stops)
+        assert import_from(source, made, notes=notes).written == N - PAGE
+        made.upsert(range(N), ["x"] * N, vectors=np.ones((N, DIMS)))
+        monkeypatch.setattr(type(source), "read", lambda _self, _after: iter(()))
+        moved = import_from(source, made, notes=notes)
+        assert not moved.whole
+        assert "vectors differ" in moved.missed_gates[0]

@@ -21,7 +21,7 @@ from firth.index.metric import Metric, check_metric
 
 Program = Literal["hnswlib", "faiss", "rows"]
 
-__all__ = ["ForeignGraph", "Program", "read", "read_rows", "recognise", "write", "write_rows"]
+__all__ = ["KINDS", "ForeignGraph", "Program", "read", "read_rows", "recognise", "write", "write_rows"]
 
 
 def recognise(path: Path | str) -> Program:

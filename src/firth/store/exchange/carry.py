@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from firth.arrays import Vectors
+from firth.arrays import Vectors, unit
 from firth.errors import DataError, FormatError, StorageError
 from firth.files import read_json, write_json
 from firth.progress import Progress, silent
 from firth.store.collection import Collection
 from firth.store.exchange.plan import Plan, Supply, Target, keys_as_strings
 from firth.store.records import Key, Record
+from firth.store.schema import Metric
 
 PAGE = 1_000  # documents a write: a few MB, and what an interruption repeats
 SAMPLE = 100  # documents whose vectors and neighbours are compared on both sides
@@ -211,27 +212,30 @@ def _store(collection: Collection, records: Sequence[Record], plan: Plan) -> Non
 def _compared(collection: Collection, other: Target | Supply, name: str, seed: int) -> Compared:
     """Vectors and neighbours of a sample on both sides."""
     chance = np.random.default_rng(seed)
+    metric = collection.vector_settings()[name].metric
     ids = [record.id for record in collection]
     chosen = [ids[i] for i in sorted(chance.choice(len(ids), min(SAMPLE, len(ids)), replace=False).tolist())]
     ours = {r.id: r.vectors[name] for r in collection.get(chosen, with_vectors=True)}
-    difference, sampled = 0.0, len(ours)
-    if isinstance(other, Target):
-        theirs = other.fetch(chosen, name)
-        shared = [key for key in ours if key in theirs]
-        sampled = len(shared)
-        difference = max((float(np.abs(ours[key] - theirs[key]).max()) for key in shared), default=0.0)
+    theirs = other.fetch(chosen, name)
+    shared = [key for key in ours if key in theirs]
+    difference = max((_difference(ours[key], theirs[key], metric) for key in shared), default=0.0)
     queries: Vectors = np.stack(list(ours.values()))
     k = min(NEIGHBOURS, len(ids))
     found = other.nearest(queries, k, name)
     if not found:
-        return Compared(name, sampled, difference, float("nan"))
+        return Compared(name, len(shared), difference, float("nan"))
     exact = collection.search_many(queries, k, recall=1.0, vector=name)
     # As strings: an engine may hold every key as one, and `plan_of` has seen to it that no two become the same.
     shares = [
         len({str(hit.id) for hit in hits} & {str(key) for key in keys}) / k
         for hits, keys in zip(exact, found, strict=True)
     ]
-    return Compared(name, sampled, difference, float(np.mean(shares)))
+    return Compared(name, len(shared), difference, float(np.mean(shares)))
+
+
+def _difference(ours: Vectors, theirs: Vectors, metric: Metric) -> float:
+    """The largest of a value; for cosine of unit rows, which is how a collection keeps them."""
+    return float(np.abs(ours - (unit(theirs[None])[0] if metric == "cosine" else theirs)).max())
 
 
 class _Note:

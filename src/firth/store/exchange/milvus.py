@@ -173,6 +173,15 @@ class MilvusSupply(_Milvus):
         finally:
             pages.close()
 
+    def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
+        """Vectors by primary key."""
+        fields = self._fields()
+        key = next(f["name"] for f in fields if f.get("is_primary"))
+        columns = [f["name"] for f in fields if "dim" in f.get("params", {})]
+        column = next((c for c in columns if _name(c) == name), columns[0])
+        found = self.client.get(self.name, ids=list(keys), output_fields=[column])
+        return {row[key]: np.asarray(row[column], np.float32) for row in found}
+
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """By the engine's own index."""
         plan = self.plan()

@@ -98,11 +98,7 @@ class ParquetTarget:
 
     def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
         """Read back what was written."""
-        found: dict[Key, Vectors] = {}
-        by_name = {str(key): key for key in keys}
-        for records, _ in ParquetSupply(self.folder).read(None):
-            found |= {by_name[str(r.id)]: r.vectors[name] for r in records if str(r.id) in by_name}
-        return found
+        return ParquetSupply(self.folder).fetch(keys, name)
 
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """The exact nearest, by looking at every row: what files can answer."""
@@ -161,6 +157,11 @@ class ParquetSupply:
                     continue
                 start = max(0, skip - (seen - batch.num_rows))
                 yield self._records(file, batch.slice(start), seen - batch.num_rows + start), [i, seen]
+
+    def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
+        """By reading every row."""
+        wanted = {str(key): key for key in keys}
+        return {wanted[str(r.id)]: r.vectors[name] for page, _ in self.read(None) for r in page if str(r.id) in wanted}
 
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """The exact nearest, by looking at every row: what a file can answer."""

@@ -214,12 +214,21 @@ class PgvectorSupply(_Table):
                 (after := rows[-1][columns.index(key)]),
             )
 
+    def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
+        """Vectors by primary key."""
+        wanted = {str(key): key for key in keys}
+        statement = "SELECT {k}::text, {c} FROM {t} WHERE {k}::text = ANY(%s)"  # a key may be a uuid, say
+        found = self.run(statement, [list(wanted)], k=self._key_column(), c=self._column_of(name))
+        return {wanted[key]: _floats(vector) for key, vector in found}
+
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """By the table's own index, where it has one."""
-        plan = self.plan()
+        settings = self.plan().vectors[name]
+        return _nearest(self, queries, k, self._column_of(name), settings, key=self._key_column())
+
+    def _column_of(self, name: str) -> str:
         columns = [column for column, kind in self.columns().items() if kind.startswith(("vector(", "halfvec("))]
-        column = next((c for c in columns if _name(c) == name), columns[0])
-        return _nearest(self, queries, k, column, plan.vectors[name], key=self._key_column())
+        return next((c for c in columns if _name(c) == name), columns[0])
 
     def _record(self, row: dict[str, Any], key: str, named: Mapping[str, str]) -> Record:
         vectors = {}

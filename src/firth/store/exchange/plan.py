@@ -103,6 +103,9 @@ class Supply(Protocol):
     def read(self, after: Any) -> Iterator[tuple[list[Record], Any]]:
         """Documents a page at a time, each with the mark (JSON) from which reading goes on; None = from the start."""
 
+    def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
+        """As of a target."""
+
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """As of a target; an empty list where there is nothing to ask."""
 

@@ -61,6 +61,16 @@ class _Qdrant:
         except (ApiException, OSError) as error:
             raise StorageError(f"{self.where}: {error}; the next run goes on from here") from error
 
+    def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
+        """Vectors by id."""
+        wanted = {str(point_id(key)): key for key in keys}
+        found = self.ask("retrieve", self.name, ids=[point_id(key) for key in keys], with_vectors=True)
+        return {
+            wanted[str(point.id)]: np.asarray(vectors[name], np.float32)
+            for point in found
+            if name in (vectors := _named(point.vector))
+        }
+
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """By the engine's own index."""
         from qdrant_client import models
@@ -143,16 +153,6 @@ class QdrantTarget(_Qdrant):
 
     def finish(self) -> None:
         """Qdrant indexes by itself."""
-
-    def fetch(self, keys: Sequence[Key], name: str) -> dict[Key, Vectors]:
-        """Vectors by id."""
-        wanted = {str(point_id(key)): key for key in keys}
-        found = self.ask("retrieve", self.name, ids=[point_id(key) for key in keys], with_vectors=True)
-        return {
-            wanted[str(point.id)]: np.asarray(vectors[name], np.float32)
-            for point in found
-            if name in (vectors := _named(point.vector))
-        }
 
 
 class QdrantSupply(_Qdrant):
