@@ -80,6 +80,12 @@ def last_result(question: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def own_memory(process: int) -> float:
+    """Megabytes that belong to a process alone: anonymous memory, without mapped files."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) / 1024
+
+
 def _git(*words: str) -> str:
     run = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
     return run.stdout.strip() or "unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,13 @@ from firth.arrays import Vectors, unit
 from firth.store import Collection
 
 DIMS = 32
+
+
+@lru_cache(maxsize=10_000)
+def direction(word: str, dims: int) -> Vectors:
+    """(dims,), always the same one for a word."""
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+    return np.random.default_rng(seed).normal(size=dims)
 
 
 class HashedWords:
@@ -31,8 +39,7 @@ class HashedWords:
         rows = np.zeros((len(texts), self.dims), np.float32)
         for row, text in zip(rows, texts, strict=True):
             for word in text.lower().split() or ["nothing"]:
-                seed = int.from_bytes(hashlib.sha256((self.seed + word).encode()).digest()[:8], "little")
-                row += np.random.default_rng(seed).normal(size=self.dims)
+                row += direction(self.seed + word, self.dims)
         return unit(np.ascontiguousarray(rows[:, : dims or self.dims]))
 
 

@@ -184,8 +184,12 @@ def drained(pipe: int, until: float) -> bytes:
     return data
 
 
-def killed(path: Path, state: State, seed: int) -> tuple[State, list[dict[str, Any]]]:
-    """One writer, killed at a random moment; the documents that must be there, and the operation under way, if any."""
+def killed(path: Path, state: State, seed: int) -> tuple[State, int, list[dict[str, Any]]]:
+    """One writer, killed at a random moment.
+
+    Returns:
+        The documents that must be there, the operations it acknowledged, and the one that was under way, if any.
+    """
     chance = random.Random(-seed - 1)
     process, pipe = child(write, path, seed)
     first = os.read(pipe, 1 << 16)  # it has opened the collection
@@ -199,16 +203,17 @@ def killed(path: Path, state: State, seed: int) -> tuple[State, list[dict[str, A
     assert os.WIFSIGNALED(status), f"round {seed}: the writer ended by itself, see above"
     lines = told.decode().splitlines()
     under_way: list[dict[str, Any]] = []
+    done = 0
     for line in lines:
         if line == "done":
-            state, under_way = expected(state, under_way[0]), []
+            state, under_way, done = expected(state, under_way[0]), [], done + 1
         else:
             under_way = [json.loads(line)]
-    return state, under_way
+    return state, done, under_way
 
 
-def torture(folder: Path, kills: int, seed: int, told: Any = None) -> int:
-    """Kill so many writers; the number of operations that were acknowledged in all.
+def torture(folder: Path, kills: int, seed: int, seconds: float, told: Any = None) -> tuple[int, int]:
+    """Kill so many writers, or as many as the time allows; how many, and the operations that they acknowledged.
 
     Raises:
         AssertionError: something was lost; names the round, whose number is its seed.
@@ -218,9 +223,13 @@ def torture(folder: Path, kills: int, seed: int, told: Any = None) -> int:
     with Collection.create(path, encoder=MODELS[0], index=INDEX, background=False) as collection:
         collection.declare("b", "number")
     state: State = {}
-    serial = 0
+    serial = acknowledged = 0
+    begun = time.monotonic()
     for round_ in range(seed, seed + kills):
-        before, under_way = killed(path, state, round_)
+        if time.monotonic() - begun > seconds:
+            break
+        before, done, under_way = killed(path, state, round_)
+        acknowledged += done
         process, pipe = child(look, path)
         seen = json.loads(drained(pipe, time.monotonic() + 120) or b"null")
         os.close(pipe)
@@ -233,7 +242,7 @@ def torture(folder: Path, kills: int, seed: int, told: Any = None) -> int:
         serial += 1
         if told is not None and serial % 25 == 0:
             told(serial, len(state))
-    return serial
+    return serial, acknowledged
 
 
 def _difference(allowed: list[State], state: State) -> str:
@@ -248,12 +257,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=60, help="after which no other writer is begun")
     parser.add_argument("--folder", type=Path, help="where to do it; a temporary folder if not given")
     settings = parser.parse_args()
     folder = settings.folder or Path(tempfile.mkdtemp(prefix="firth-torture-"))
     begun = time.monotonic()
-    torture(folder, settings.kills, settings.seed, lambda n, size: print(f"{n} kills, {size} documents", flush=True))
-    print(f"{settings.kills} kills in {time.monotonic() - begun:.0f} s, nothing lost")
+    kills, acknowledged = torture(
+        folder,
+        settings.kills,
+        settings.seed,
+        60 * settings.minutes,
+        lambda n, size: print(f"{n} kills, {size} documents", flush=True),
+    )
+    seconds = time.monotonic() - begun
+    print(f"{kills} kills in {seconds:.0f} s, nothing lost, {acknowledged} operations acknowledged")
     shutil.rmtree(folder)
 
 
