@@ -16,6 +16,7 @@ from firth.errors import SettingsError
 from firth.serve import Running, Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.library import Library
+from store.conftest import direction
 
 DIMS = 32
 LONGEST = 12  # tokens, special ones included
@@ -30,6 +31,7 @@ class Cut:
 class Encoded:
     vectors: Vectors
     cut: Cut
+    tokens: Any
 
 
 class Words:
@@ -64,12 +66,11 @@ class HashedWords:
         rows = np.zeros((len(texts), DIMS), np.float32)
         for row, text in zip(rows, texts, strict=True):
             for word in text.lower().split()[: LONGEST - 2] or ["nothing"]:
-                seed = int.from_bytes(hashlib.sha256((self.seed + word).encode()).digest()[:8], "little")
-                row += np.random.default_rng(seed).normal(size=DIMS)
+                row += direction(self.seed + word, DIMS)
         if kind == "query":
             rows += 1e-3
-        long = np.flatnonzero(self.tokenizer.count(texts) > LONGEST - 2)
-        return Encoded(unit(rows), Cut(long))
+        words = self.tokenizer.count(texts)
+        return Encoded(unit(rows), Cut(np.flatnonzero(words > LONGEST - 2)), np.minimum(words + 2, LONGEST))
 
     def encode(
         self, texts: Sequence[str], *, kind: str | None = None, dims: int | None = None, progress: bool = False

@@ -59,10 +59,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Vectors (n, d) float32 unit rows in the order of the texts, and what was cut."""
+    """Vectors (n, d) float32 unit rows in the order of the texts, what was cut, and (n,) int64 tokens read of each."""
 
     vectors: Vectors
     cut: Cut
+    tokens: Ids
 
 
 class SentenceEncoder:
@@ -302,17 +303,18 @@ class SentenceEncoder:
         width = self._width(dims)
         forward, budget = self._inference.forward(precision, self._skip(kind))
         out = np.empty((len(texts), width), np.float32)
-        cut = np.zeros(len(texts), np.int64)
+        cut, tokens = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
         done = 0
         for start in range(0, len(texts), BLOCK):
             ragged = self.tokenize(texts[start : start + BLOCK], kind)
             cut[start : start + BLOCK] = ragged.cut
+            tokens[start : start + BLOCK] = ragged.lengths
             for rows in batches(ragged.lengths, budget):
                 out[start + rows] = unit(forward(ragged.take(rows))[:, :width])
                 done += len(rows)
                 progress(done, len(texts))
         rows = np.flatnonzero(cut)
-        return Encoded(out, Cut(len(rows), int(cut.sum()), rows))
+        return Encoded(out, Cut(len(rows), int(cut.sum()), rows), tokens)
 
     def _prompt(self, kind: str | None) -> str:
         prompts = self.settings.prompts

@@ -219,12 +219,12 @@ class Served:
 
     def _made(self, texts: list[str], kind: str | None) -> tuple[Vectors, Ids, NDArray[np.bool_]]:
         counted: Any = getattr(self.encoder, "encode_counted", None)
-        tokens, cut = self.tokens(texts, kind), np.zeros(len(texts), np.bool_)
+        cut = np.zeros(len(texts), np.bool_)
         if counted is None:
-            return self.encoder.encode(texts, kind=kind), tokens, cut
+            return self.encoder.encode(texts, kind=kind), self.tokens(texts, kind), cut
         encoded = counted(texts, kind=kind)
         cut[encoded.cut.rows] = True
-        return encoded.vectors, np.minimum(tokens, self.max_tokens or tokens.max(initial=0)), cut
+        return encoded.vectors, encoded.tokens, cut
 
     def _drop(self, jobs: Iterable[int]) -> None:
         with self._condition:
