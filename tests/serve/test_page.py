@@ -4,58 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from firth.arrays import Vectors, unit
 from firth.serve import Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.keys import add_key
 from firth.serve.library import Library
 from firth.store import Collection, VectorSettings
-
-sync_api: Any = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-PATIENCE = 60.0  # seconds
-TOPICS = {
-    "birds": "robin sings in the old garden while swallows circle above the barn at dusk",
-    "money": "shares fell sharply on monday after the bank raised its interest rates again",
-    "cooking": "simmer the onions slowly in butter until they are soft and golden then add flour",
-    "space": "the probe sent pictures of the rings and a faint moon from beyond the planet",
-}
-EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-
-
-class Topical:
-    """An Encoder whose words are random directions, so that texts with like words are near."""
-
-    dims, max_tokens, trained_dims, fingerprint = 64, None, (64,), "topical"
-
-    def encode(self, texts: Any, *, kind: Any = None, dims: Any = None, progress: bool = False) -> Vectors:
-        rows = np.full((len(texts), self.dims), 1e-3, np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
-                row += np.random.default_rng(sum(map(ord, word)) * 7919 + len(word)).normal(size=self.dims)
-        return unit(rows)
-
-
-def documents() -> tuple[list[int], list[str], list[str], list[dict[str, Any]]]:
-    rng, ids, titles, texts, payloads = np.random.default_rng(0), [], [], [], []
-    for i in range(160):
-        topic = list(TOPICS)[i % 4]
-        words = TOPICS[topic].split()
-        ids.append(i)
-        titles.append(f"About {topic}, note {i}")
-        texts.append(" ".join(rng.permutation(words)[:9]) + ". " + TOPICS[topic] + ".")
-        payloads.append({"topic": topic, "year": 2018 + i % 6, "draft": i % 5 == 0})
-    return [*ids, 999], [*titles, f"Evil {EVIL}"], [*texts, f"robin {EVIL}"], [*payloads, {"topic": EVIL, "year": 1}]
+from serve.pages import EVIL, PATIENCE, Topical, documents, launched, until
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +40,8 @@ def url(root: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip("no Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
+    with launched() as made:
+        yield made
 
 
 @pytest.fixture
@@ -107,14 +63,6 @@ def tab(browser: Any, url: str) -> Iterator[Any]:
         page.screenshot(path=str(Path(shots) / f"{name}.png"))
     page.close()
     assert said == []
-
-
-def until(tab: Any, expression: str) -> None:
-    """Wait for an expression to be true; Playwright's own way evaluates strings in the page, which the page forbids."""
-    deadline = time.monotonic() + PATIENCE
-    while not tab.evaluate(expression):
-        assert time.monotonic() < deadline, expression
-        time.sleep(0.05)
 
 
 def first(tab: Any) -> str:

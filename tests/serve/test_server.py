@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import os
@@ -27,7 +28,8 @@ from firth.recipes.stages import LAYOUT, MARK
 from firth.serve import Limits, Running, Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.keys import Keys, add_key
-from firth.serve.library import Library, open_library
+from firth.serve.library import Library
+from firth.serve.opening import open_library
 from firth.serve.rate import Buckets
 from firth.serve.wire import Refused
 from firth.static import WordVectors
@@ -52,6 +54,17 @@ def test_a_key_is_kept_as_its_hash_in_a_file_for_its_owner_only(keys: Any) -> No
     assert Keys.load(path).find(shown["write"] + "x") is None
     add_key(path, "the-writeer", "read")
     assert Keys.load(path).find(shown["write"]) is None
+
+
+def test_every_key_is_compared_whichever_of_them_is_right(keys: Any, monkeypatch: Any) -> None:
+    path, shown = keys
+    known, compared = Keys.load(path), []
+    same = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: (compared.append(len(a)), same(a, b))[1])
+    for key in (*shown.values(), "firth_wrong", "", "é"):
+        compared.clear()
+        known.find(key)
+        assert compared == [64, 64, 64]  # hex digits of a hash, of which no prefix tells anything
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "nonsense", '[{"name": "a", "scope": "root", "sha256": ""}]', "[1]"])

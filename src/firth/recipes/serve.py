@@ -23,6 +23,7 @@ class Settings:
 
     path: Annotated[Path, "Folder of firth build, a collection, a model, or a folder for collections."]
     model: Annotated[str, "Name or folder of the model, where the path holds none."] = ""
+    base: Annotated[str, "Model that the served one was tuned from, to compare the two on the page."] = ""
     host: Annotated[str, "Address to listen on; beyond this machine only with --keys."] = "127.0.0.1"
     port: Annotated[int, "Port to listen on; 0 takes a free one."] = 8411
     readonly: Annotated[bool, "Only read, so that another process may write."] = False
@@ -59,7 +60,7 @@ def run(settings: Settings) -> Stopped:
     """
     check_installed()
     from firth import serve as door
-    from firth.serve.library import open_library
+    from firth.serve.opening import open_library
 
     if min(settings.body, settings.memory) < 1:
         raise SettingsError(f"serve: body={settings.body}, memory={settings.memory}: expected at least 1 megabyte")
@@ -84,7 +85,9 @@ def run(settings: Settings) -> Stopped:
         model = f"model {library.served.name}" if library.served else "no model"
         print(f"firth serves {settings.path} ({model}; {names}) at {url}", file=sys.stderr, flush=True)
 
-    library = open_library(settings.path, model=settings.model, readonly=settings.readonly, queue=settings.queue)
+    library = open_library(
+        settings.path, model=settings.model, base=settings.base, readonly=settings.readonly, queue=settings.queue
+    )
     try:
         server = door.Server(library, wanted)
     except BaseException:

@@ -113,8 +113,9 @@ class Server:
         self._readers.shutdown(wait=True)
         self._writers.shutdown(wait=True)
         self.library.close()
-        if self.library.served is not None:
-            self.library.served.close()
+        for model in (self.library.served, self.library.base):
+            if model is not None:
+                model.close()
 
     def _documents(self) -> dict[str, float]:
         found = {}

@@ -1,10 +1,5 @@
 """What is served: a model, and the collections of a folder by name, with their aliases.
 
-    a folder of `firth build`    its model; its collection under the folder's name; more may be made
-    a collection                 that one
-    a model                      embeddings only
-    any other folder             every collection below its collections/; more may be made; there may be a model/
-
 What the server itself has to remember lies in the folder's server.json: aliases, how Qdrant clients made a collection,
 and which model embedded their texts.
 """
@@ -21,20 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from firth import files
-from firth.errors import FormatError, ModelError, SettingsError, StorageError
-from firth.recipes.built import COLLECTION, MODEL, read_mark
-from firth.recipes.load import load
-from firth.recipes.stages import MARK
+from firth.errors import FormatError, ModelError
 from firth.serve.batcher import Served
 from firth.serve.wire import Refused
 from firth.store import Collection, VectorSettings
 from firth.store.schema import ROWS
 
 COLLECTIONS, SNAPSHOTS, REMEMBERED = "collections", "snapshots", "server.json"
-REPORT = "report.html"
 LAYOUT = 1
 LONGEST_NAME = 200  # bytes; file systems take 255
-_NAME = re.compile(r"\w[\w. +@-]*")
+NAME = re.compile(r"\w[\w. +@-]*")
 
 
 @dataclass(slots=True)
@@ -69,6 +60,7 @@ class Library:
     Args:
         root: the folder that is served; None = nothing but the model.
         served: the model; None = clients bring vectors.
+        base: the model that it was tuned from, for collections that this one embedded; see `twin`.
         fixed: collections that lie elsewhere in it, which nobody removes over HTTP: name -> (folder, recall).
         grows: whether clients may make collections, below `root`/collections.
         report: the report of the build, if there is one.
@@ -79,6 +71,7 @@ class Library:
         root: Path | None,
         served: Served | None,
         *,
+        base: Served | None = None,
         fixed: Mapping[str, tuple[Path, float | None]] | None = None,
         grows: bool = False,
         readonly: bool = False,
@@ -86,6 +79,7 @@ class Library:
     ) -> None:
         self.root = root
         self.served = served
+        self.base = base
         self.readonly = readonly
         self.grows = grows and not readonly
         self.report = report
@@ -120,12 +114,36 @@ class Library:
             raise Refused(404, f"Not found: Collection `{name[:LONGEST_NAME]}` doesn't exist!")
         return shelf
 
+    def model_of(self, shelf: Shelf) -> Served:
+        """The model whose queries find in this collection: the one that embedded its texts.
+
+        Raises:
+            Refused: 400, the server has no model; 409, another one embedded the texts.
+        """
+        models = [model for model in (self.served, self.base) if model is not None]
+        if not models:
+            raise Refused(400, "this server has no model; send a vector, or mode words", param="query")
+        if shelf.embedded_by is not None:
+            models = [model for model in models if model.fingerprint == shelf.embedded_by]
+        elif shelf.collection.encoder is not self.served:
+            models = [model for model in models if model is shelf.collection.encoder]
+        if not models:
+            raise Refused(409, f"the texts of {shelf.name!r} were embedded by another model; serve it with that one")
+        return models[0]
+
     def has(self, name: str) -> bool:
         """Whether there is one of this name or alias."""
         return self._aliases.get(name, name) in self._shelves
 
-    def create(self, name: str, vectors: Mapping[str, VectorSettings], *, made: dict[str, Any] | None) -> Shelf:
-        """A new collection that holds these sets of vectors.
+    def create(
+        self,
+        name: str,
+        vectors: Mapping[str, VectorSettings],
+        *,
+        made: dict[str, Any] | None,
+        model: Served | None = None,
+    ) -> Shelf:
+        """A new collection that holds these sets of vectors; without any, those that `model` or the served one makes.
 
         Raises:
             Refused: 400 a name that is none, 403 nothing may be made here, 409 it exists.
@@ -142,7 +160,7 @@ class Library:
                 Collection.create(path, vectors=vectors).close()
                 collection = self._opened(path)
             else:
-                collection = Collection.create(path, encoder=_needed(self.served))
+                collection = Collection.create(path, encoder=_needed(model or self.served))
             shelf = Shelf(name, collection, made=made)
             self._shelves[name] = shelf
             self._remember()
@@ -189,7 +207,7 @@ class Library:
                 else:
                     shutil.rmtree(old)
                 finally:
-                    shelf.collection = self._opened(path)
+                    shelf.collection = self._opened_by_one(path)
 
     def change_aliases(self, actions: list[tuple[str, str, str]]) -> None:
         """("create", alias, collection), ("delete", alias, "") or ("rename", old, new), all of them or none.
@@ -247,7 +265,7 @@ class Library:
         folder = None if self.root is None else self.root / COLLECTIONS
         for path in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
             if (path / ROWS).is_file() and not path.name.startswith("."):
-                self._shelves[path.name] = Shelf(path.name, self._opened(path))
+                self._shelves[path.name] = Shelf(path.name, self._opened_by_one(path))
         for name, about in known["collections"].items():
             if name in self._shelves:
                 self._shelves[name].made = about.get("made")
@@ -260,6 +278,15 @@ class Library:
             return Collection.open(path, encoder=self.served, readonly=self.readonly)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
+
+    def _opened_by_one(self, path: Path) -> Collection:
+        """With the model that embedded it: the served one, the base, or none of them, and then texts cannot ask it."""
+        for model in [self.served] if self.base is None else [self.served, self.base]:
+            try:
+                return Collection.open(path, encoder=model, readonly=self.readonly)
+            except ModelError:
+                continue
+        return Collection.open(path, readonly=self.readonly)
 
     def _folder(self, name: str) -> Path:
         if self.root is None:
@@ -293,51 +320,13 @@ class Library:
         files.write_json(self.root / REMEMBERED, known)
 
 
-def open_library(path: Path, *, model: str = "", readonly: bool = False, queue: int = 16_384) -> Library:
-    """What lies in `path`, ready to be served; an empty or new folder begins without collections.
-
-    Args:
-        model: name, folder or word-vector file; "" = the one that lies there, if any.
-        queue: texts that may wait for the model.
-
-    Raises:
-        FormatError, ModelError, LockedError: as loading and opening do.
-        SettingsError: a folder with a model of its own, and another model.
-    """
-    path = path.expanduser()
-    name = path.resolve().name
-    if (path / MARK).is_file():
-        if model:
-            raise SettingsError(f"{path} has the model that it was built with; leave --model out")
-        about = read_mark(path)
-        served = Served(load(path / about.model), name, queue=queue)
-        report = path / REPORT if (path / REPORT).is_file() else None
-        fixed = {_as_name(name): (path / COLLECTION, about.recall)}
-        return _or_closed(
-            served, lambda: Library(path, served, fixed=fixed, grows=True, readonly=readonly, report=report)
-        )
-    if (path / ROWS).is_file():
-        encoder = Served(load(model), _model_name(model), queue=queue) if model else None
-        fixed_one = {_as_name(name): (path, None)}
-        return _or_closed(encoder, lambda: Library(None, encoder, fixed=fixed_one, readonly=readonly))
-    if path.is_file() or (path / "modules.json").is_file() or (path / "config.json").is_file():
-        return Library(None, Served(load(path), name, queue=queue))
-    if not path.exists() and readonly:
-        raise StorageError(f"{path}: no such folder")
-    path.mkdir(parents=True, exist_ok=True)
-    own = path / MODEL
-    chosen: Path | str = model or (own if own.exists() else "")
-    served_or_none = Served(load(chosen), _model_name(chosen), queue=queue) if chosen else None
-    return _or_closed(served_or_none, lambda: Library(path, served_or_none, grows=True, readonly=readonly))
-
-
 def checked_name(name: str) -> str:
     """A name that is safe as a folder's.
 
     Raises:
         Refused: 400.
     """
-    if not _NAME.fullmatch(name) or len(name.encode("utf-8", "replace")) > LONGEST_NAME or name.endswith((".", " ")):
+    if not NAME.fullmatch(name) or len(name.encode("utf-8", "replace")) > LONGEST_NAME or name.endswith((".", " ")):
         raise Refused(
             400,
             f"the name {name[:80]!r} is none: expected letters, digits, _ . + @ - within, at most {LONGEST_NAME} bytes",
@@ -345,29 +334,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _as_name(name: str) -> str:
-    """A folder's name as a collection's: "notes.firth" is "notes"."""
-    plain = re.sub(r"[^\w. +@-]", "_", name.removesuffix(".firth")).strip(". ")
-    return plain if _NAME.fullmatch(plain) else "collection"
-
-
-def _model_name(model: Path | str) -> str:
-    name = str(model)
-    return Path(name).resolve().name if Path(name).exists() else name
-
-
 def _needed(encoder: Served | None) -> Served:
     if encoder is None:
         raise ModelError("this server has no model; give vectors a size, or start it with --model")
     return encoder
-
-
-def _or_closed(served: Served | None, make: Any) -> Library:
-    """The library; if it cannot be made, the model's thread is ended first."""
-    try:
-        library: Library = make()
-    except BaseException:
-        if served is not None:
-            served.close()
-        raise
-    return library

@@ -13,9 +13,11 @@ import numpy as np
 from firth.arrays import unit
 from firth.evaluate.retrieval import MEASURES, depth, measure
 from firth.serve import openai
+from firth.serve.batcher import Served
 from firth.serve.layout import laid_out
 from firth.serve.library import Shelf
 from firth.serve.searching import Mode, Question, asked
+from firth.serve.twin import twin_of
 from firth.serve.wire import Call, Endpoint, Refused, Reply, checked_depth, reply
 from firth.store import Hit, Record
 from firth.store.paths import parsed, values_at
@@ -60,7 +62,7 @@ class Recall(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Begin(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /api/v1/jobs: compact, or check (does everything agree?)."""
+    """The body of POST /api/v1/jobs: compact, check (does everything agree?), or base (see `twin`)."""
 
     kind: str
     collection: str
@@ -81,6 +83,7 @@ async def about(call: Call) -> Reply:
         {
             "version": __version__,
             "model": None if library.served is None else openai.about(library.served),
+            "base": None if library.base is None else library.base.name,
             "collections": [await call.work(_described, call, shelf) for shelf in shelves],
             "aliases": library.aliases,
             "readonly": library.readonly,
@@ -192,9 +195,12 @@ async def begun(call: Call) -> Reply:
     """A job begun; ask after it by its id."""
     body = call.read(Begin)
     shelf = call.server.library.get(body.collection)
-    work = {"compact": shelf.collection.compact, "check": shelf.collection.check}.get(body.kind)
+    if body.kind == "base":
+        work: Any = twin_of(call.server.library, shelf)
+    else:
+        work = {"compact": shelf.collection.compact, "check": shelf.collection.check}.get(body.kind)
     if work is None:
-        raise Refused(400, f"kind: {body.kind[:40]!r}: expected compact or check", param="kind")
+        raise Refused(400, f"kind: {body.kind[:40]!r}: expected compact, check or base", param="kind")
     return reply(call.server.jobs.start(body.kind, shelf.name, work).as_json(), status=202)
 
 
@@ -237,9 +243,14 @@ def _described(call: Call, shelf: Shelf) -> dict[str, Any]:
     fields: dict[str, None] = {}
     for record in collection.scroll(limit=FIELDS_FROM).records:
         fields.update(dict.fromkeys(record.payload))
-    served = call.server.library.served
+    try:
+        asks: Served | None = call.server.library.model_of(shelf)
+    except Refused:  # the page then searches by words
+        asks = None
+    embedded = shelf.embedded_by is not None or any(space.embeds is not None for space in shelf.spaces.values())
     return {
         "name": shelf.name,
+        "model": asks.name if asks is not None and embedded else None,
         "documents": n,
         "vectors": [
             {
@@ -253,8 +264,7 @@ def _described(call: Call, shelf: Shelf) -> dict[str, Any]:
             }
             for name, space in shelf.spaces.items()
         ],
-        "texts_can_ask": served is not None
-        and (any(s.embeds is not None for s in shelf.spaces.values()) or shelf.embedded_by == served.fingerprint),
+        "texts_can_ask": asks is not None and embedded,
         "fields": sorted(fields)[:50],
         "declared": collection.declared,
     }

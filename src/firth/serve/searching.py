@@ -115,13 +115,9 @@ async def _row(call: Call, shelf: Shelf, question: Question) -> Vectors | None:
         if not records or question.space not in records[0].vectors:
             raise Refused(404, f"no document {str(question.id)[:200]!r} with such a vector", param="id")
         return records[0].vectors[question.space]
-    served, settings = call.server.library.served, shelf.spaces.get(question.space)
-    if served is None:
-        raise Refused(400, "this server has no model; send a vector, or mode words", param="query")
+    served, settings = call.server.library.model_of(shelf), shelf.spaces.get(question.space)
     if settings is None:
         raise Refused(400, f"space: no vectors called {question.space[:80]!r}; there are {sorted(shelf.spaces)}")
-    if shelf.embedded_by not in (None, served.fingerprint):
-        raise Refused(409, f"the texts of {shelf.name!r} were embedded by another model; serve it with that one")
     if settings.embeds is None and shelf.embedded_by is None:
         raise Refused(
             400, f"the vectors of {shelf.name!r} are not known to be this model's; send a vector, or mode words"

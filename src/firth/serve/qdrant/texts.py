@@ -79,11 +79,7 @@ async def spoken(call: Call, shelf: Shelf, found: list[Place], kind: str, *, kee
             wanted.append((holder, key))
     if not wanted:
         return None
-    served, _ = model_of(call, "default")
-    if shelf.embedded_by not in (None, served.fingerprint):
-        raise Refused(
-            409, f"the texts of collection `{shelf.name}` were embedded by another model; serve it with that one"
-        )
+    served = call.server.library.model_of(shelf)
     texts = checked_texts(call, [holder[key]["text"] for holder, key in wanted], "text", most=call.server.limits.points)
     made = await encoded(served, texts, kind)
     for (holder, key), text, vector in zip(wanted, texts, made.vectors, strict=True):

@@ -23,12 +23,6 @@ async function ask(path, body) {
   return found;
 }
 
-function made(tag, content, more = {}) {
-  const element = document.createElement(tag);
-  element.append(...[content ?? ""].flat());
-  return Object.assign(element, more);
-}
-
 function notice(message) {
   $("notice").hidden = !message;
   $("notice").textContent = message || "";
@@ -52,54 +46,6 @@ async function trying(work) {
 }
 
 const chosen = () => state.about?.collections.find((one) => one.name === $("collection").value);
-const count = (n) => n.toLocaleString("en");
-const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
-
-// Words that say little are not marked where there are others.
-const COMMON = new Set("a an and are as at be by for from how in is it of on or that the this to was what which with".split(" "));
-
-// Words of the query marked where they stand in the text, in their other forms too: "bark" marks "barking".
-function marked(text, query) {
-  const every = query.toLowerCase().match(/[\p{L}\p{N}]{2,}/gu) || [];
-  const telling = every.filter((word) => !COMMON.has(word));
-  const words = (telling.length ? telling : every).map((word) => word.replace(/(?<=\p{L}{3})(?:ing|ed|s)$/u, ""));
-  if (!words.length) return [text];
-  const sought = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})\\p{L}{0,3}(?![\\p{L}\\p{N}])`, "giu");
-  const parts = [];
-  let from = 0;
-  for (const found of text.matchAll(sought)) {
-    parts.push(text.slice(from, found.index), made("mark", found[0]));
-    from = found.index + found[0].length;
-  }
-  return [...parts, text.slice(from)];
-}
-
-function hit(one, rank, query, best, missing) {
-  const title = made("button", marked(one.title || String(one.id), query), { type: "button" });
-  title.addEventListener("click", () => openDocument(one.id));
-  const score = made("span", one.score.toFixed(3), { className: "score" });
-  const meter = made("div", made("span"), { className: "meter" });
-  meter.firstChild.style.width = `${Math.max(0, Math.min(100, (100 * one.score) / best))}%`;
-  const line = made("li", [
-    made("div", [made("span", String(rank), { className: "rank" }), title, score], { className: "hit" }),
-    meter,
-    made("p", [...marked(one.text, query), one.cut ? "…" : ""], { className: "text" }),
-  ]);
-  const tags = Object.entries(one.sources || {}).map(([name, said]) =>
-    `${name === "bm25" ? "words" : "meaning"} ${said.rank ? `#${said.rank}` : "not found"}, ${said.score.toFixed(3)}`);
-  for (const [name, value] of Object.entries(one.payload || {}).slice(0, 4)) {
-    if (["string", "number", "boolean"].includes(typeof value)) tags.push(`${name}: ${String(value).slice(0, 60)}`);
-  }
-  if (missing?.has(String(one.id))) tags.push("not found by the index");
-  if (tags.length) line.append(made("div", tags.map((tag) => made("span", tag)), { className: "tags" }));
-  return line;
-}
-
-function listed(hits, query, missing) {
-  if (!hits.length) return made("p", "Nothing found.", { className: "quiet" });
-  const best = Math.max(...hits.map((one) => one.score), 1e-9);
-  return made("ol", hits.map((one, i) => hit(one, i + 1, query, best, missing)), { className: "hits" });
-}
 
 function question(query, mode, more = {}) {
   const filter = $("filter").value.trim();
@@ -130,7 +76,7 @@ async function search() {
     return;
   }
   const begun = performance.now();
-  const well = await trying(() => (mode() === "beside" ? besides(query, turn) : single(query, turn)));
+  const well = await trying(() => (mode() === "beside" ? besides : $("other").value ? against : single)(query, turn));
   if (turn !== state.asked) return;
   if (!well) {
     $("told").textContent = "";
@@ -155,7 +101,7 @@ async function single(query, turn) {
     told += ` · the index found ${exact.hits.length - missing.size} of the exact ${exact.hits.length}; exact takes ${(1e3 * exact.seconds.search).toFixed(1)} ms`;
   }
   $("told").textContent = told;
-  $("results").replaceChildren(listed(exact ? exact.hits : found.hits, query, missing));
+  $("results").replaceChildren(listed(exact ? exact.hits : found.hits, query, { missing }));
 }
 
 const NAMES = { dense: "Meaning", words: "Words (BM25)", hybrid: "Both" };
@@ -170,8 +116,23 @@ async function besides(query, turn) {
   $("results").replaceChildren(made("div", modes.map((name, i) => made("div", [made("h2", NAMES[name]), lists[i]])), { className: "columns" }));
 }
 
-async function openDocument(id) {
-  const collection = $("collection").value;
+// The same question to two collections: base against tuned, where they hold the same documents.
+async function against(query, turn) {
+  const names = [$("collection").value, $("other").value];
+  const found = await Promise.all(names.map((collection) => ask("/api/v1/search", question(query, mode(), { collection }))));
+  if (turn !== state.asked) return;
+  const places = found.map((one) => new Map(one.hits.map((two, i) => [String(two.id), i + 1])));
+  const shared = [...places[0].keys()].filter((id) => places[1].has(id)).length;
+  $("told").textContent = `${names[0]} and ${names[1]} agree on ${shared} of ${Math.max(places[0].size, places[1].size)}`;
+  const heading = (name) => {
+    const model = state.about.collections.find((one) => one.name === name)?.model;
+    return made("h2", [name, ...(model ? [made("span", ` by ${model}`, { className: "quiet" })] : [])]);
+  };
+  $("results").replaceChildren(made("div", names.map((name, i) =>
+    made("div", [heading(name), listed(found[i].hits, query, { collection: name, others: places[1 - i] })])), { className: "columns two" }));
+}
+
+async function openDocument(id, collection = $("collection").value) {
   await trying(async () => {
     const one = await ask(`/api/v1/collections/${encodeURIComponent(collection)}/documents/${encodeURIComponent(id)}`);
     $("doctitle").textContent = one.title || String(one.id);
@@ -182,10 +143,11 @@ async function openDocument(id) {
     $("near").replaceChildren(made("li", "…"));
     if (!$("document").open) $("document").showModal();
     $("document").scrollTop = 0;
-    const near = await ask("/api/v1/search", { collection, id: one.id, k: 8, characters: 160, space: chosen().vectors[0].name });
+    const space = state.about.collections.find((other) => other.name === collection).vectors[0].name;
+    const near = await ask("/api/v1/search", { collection, id: one.id, k: 8, characters: 160, space });
     $("near").replaceChildren(...near.hits.map((other, i) => {
       const title = made("button", other.title || other.text || String(other.id), { type: "button" });
-      title.addEventListener("click", () => openDocument(other.id));
+      title.addEventListener("click", () => openDocument(other.id, collection));
       return made("li", made("div", [made("span", String(i + 1), { className: "rank" }), title, made("span", other.score.toFixed(3), { className: "score" })], { className: "hit" }));
     }));
   });
@@ -260,6 +222,7 @@ function showCollections() {
       pairs.push([space.name ? `Vectors “${space.name}”` : "Vectors", `${space.dims} dimensions, ${space.metric}, ${space.codec || "float32"} codes`]);
       pairs.push(["Index", space.in_graph ? `${count(Math.min(space.in_graph, one.documents))} in the graph, the newest are scanned; aims at recall ${space.recall}` : "scanned, which is exact"]);
     }
+    if (one.model && state.about.base) pairs.push(["Embedded by", one.model]);
     if (one.fields.length) pairs.push(["Payload", one.fields.join(", ")]);
     if (one.declared.length) pairs.push(["Indexed fields", one.declared.map(([path, kind]) => `${path} (${kind})`).join(", ")]);
     const told = made("p", "", { className: "quiet" });
@@ -272,7 +235,13 @@ function showCollections() {
     }));
     const check = made("button", "Check", { type: "button" });
     check.addEventListener("click", () => trying(() => checked(one.name, told)));
-    return made("article", [made("h2", one.name), facts(pairs), made("div", [measure, check], { className: "row" }), told], { className: "card shelf" });
+    const buttons = [measure, check];
+    if (state.about.base && one.texts_can_ask && one.model !== state.about.base && !collections.some((other) => other.name === `${one.name}-base`)) {
+      const twin = made("button", "Embed with the base model", { type: "button" });
+      twin.addEventListener("click", () => trying(() => doubled(one.name, told)));
+      buttons.push(twin);
+    }
+    return made("article", [made("h2", one.name), facts(pairs), made("div", buttons, { className: "row" }), told], { className: "card shelf" });
   }));
   if (!collections.length) $("shelves").replaceChildren(made("p", "No collections yet. A client makes one with PUT /collections/{name}.", { className: "quiet" }));
   const pairs = model ? [["Model", model.id], ["Dimensions", `${model.dimensions} (trained: ${model.matryoshka_dims.join(", ")})`],
@@ -282,15 +251,26 @@ function showCollections() {
   $("model").replaceChildren(made("h2", "Server"), facts(pairs));
 }
 
-async function checked(collection, told) {
-  told.textContent = "Reading everything once…";
-  let job = await ask("/api/v1/jobs", { kind: "check", collection });
+// A job begun and waited for; what it found.
+async function done(kind, collection, told) {
+  let job = await ask("/api/v1/jobs", { kind, collection });
   while (job.state === "waiting" || job.state === "running") {
-    await new Promise((done) => setTimeout(done, 300));
+    await new Promise((ready) => setTimeout(ready, 300));
     job = await ask(`/api/v1/jobs/${job.id}`);
   }
-  const problems = job.result || [];
-  told.textContent = job.error || (problems.length ? problems.join("; ") : "Rows, vectors and indexes agree.");
+  if (job.error) told.textContent = job.error;
+  return job.error ? null : job.result;
+}
+
+async function checked(collection, told) {
+  told.textContent = "Reading everything once…";
+  const problems = await done("check", collection, told);
+  if (problems) told.textContent = problems.length ? problems.join("; ") : "Rows, vectors and indexes agree.";
+}
+
+async function doubled(collection, told) {
+  told.textContent = `Embedding every document with ${state.about.base}…`;
+  if ((await done("base", collection, told)) !== null) await load();
 }
 
 function changeCollection() {
@@ -298,6 +278,8 @@ function changeCollection() {
   const options = (first) => [made("option", first, { value: "" }), ...(one?.fields || []).map((field) => made("option", field, { value: field }))];
   $("field").replaceChildren(...options("none"));
   $("colour").replaceChildren(...options("nothing"));
+  const others = state.about.collections.filter((other) => other !== one && other.texts_can_ask && one?.texts_can_ask);
+  $("other").replaceChildren(made("option", "nothing", { value: "" }), ...others.map((other) => made("option", other.name, { value: other.name })));
   $("facets").replaceChildren();
   for (const radio of document.querySelectorAll("input[name=mode]")) radio.disabled = !!one && !one.texts_can_ask && radio.value !== "words";
   const now = document.querySelector("input[name=mode]:checked");
@@ -308,6 +290,7 @@ function changeCollection() {
 // The address says what is looked at, so that it can be kept and sent.
 function remember() {
   const said = new URLSearchParams({ c: $("collection").value, m: mode(), q: $("query").value });
+  if ($("other").value) said.set("o", $("other").value);
   history.replaceState(null, "", `#${view()}?${said}`);
 }
 
@@ -337,6 +320,7 @@ async function load() {
     (wanted || document.querySelector("input[name=mode]")).checked = true;
     $("query").value = said.get("q") || "";
     changeCollection();
+    if ([...$("other").options].some((one) => one.value === said.get("o"))) $("other").value = said.get("o");
     notice(state.about.collections.length ? "" : "There are no collections yet; a client makes one with PUT /collections/{name}.");
     show();
     await search();
@@ -362,7 +346,7 @@ function begin() {
   for (const id of ["query", "filter", "k"]) $(id).addEventListener("input", soon(search));
   $("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(timer); search(); });
   for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", search);
-  $("exact").addEventListener("change", search);
+  for (const id of ["exact", "other"]) $(id).addEventListener("change", search);
   $("field").addEventListener("change", showFacets);
   $("colour").addEventListener("change", showMap);
   $("points").addEventListener("change", showMap);
