@@ -246,6 +246,7 @@ function showCollections() {
   if (!collections.length) $("shelves").replaceChildren(made("p", "No collections yet. A client makes one with PUT /collections/{name}.", { className: "quiet" }));
   const pairs = model ? [["Model", model.id], ["Dimensions", `${model.dimensions} (trained: ${model.matryoshka_dims.join(", ")})`],
     ["Reads", model.max_model_len ? `${model.max_model_len} tokens` : "any length"], ["Fingerprint", model.fingerprint.slice(0, 16)]] : [["Model", "none; clients bring vectors"]];
+  if (state.about.base) pairs.push(["Base", `${state.about.base}, that it was tuned from`]);
   pairs.push(["Server", `firth ${version}, up ${seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`}${readonly ? ", reading only" : ""}`]);
   $("model").className = "card shelf";
   $("model").replaceChildren(made("h2", "Server"), facts(pairs));
