@@ -348,10 +348,24 @@ def test_keys_of_an_index_stay_where_there_are_no_texts(rng: np.random.Generator
         supply(f"faiss:{tmp_path / 'x'}", metric="euclid")
 
 
+def test_rows_and_texts_of_another_number_are_refused(rng: np.random.Generator, tmp_path: Path) -> None:
+    place = index_file("npy", rng.normal(size=(3, DIMS)).astype(np.float32), tmp_path)
+    with pytest.raises(DataError, match="3 vectors and 4 documents"):
+        supply(place, texts=[Record(i, "x") for i in range(4)])
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_bare_rows_of_any_length_are_compared_by_their_cosines(
-    rng: np.random.Generator, tmp_path: Path, notes: Path
+    kind: str, rng: np.random.Generator, tmp_path: Path, notes: Path
 ) -> None:
-    source = supply(index_file("npy", rng.normal(size=(N, DIMS)).astype(np.float32), tmp_path))
+    rows = rng.normal(size=(N, DIMS)).astype(np.float32)
+    if kind == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        place = str(tmp_path / "x.parquet")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"embedding": rows.tolist()}), place)
+    else:
+        place = index_file("npy", rows, tmp_path)
+    source = supply(place)
     with Collection.create(tmp_path / "c", vectors=source.plan().vectors, durable=False, background=False) as made:
         (compared,) = import_from(source, made, notes=notes).compared
     assert compared.difference <= 1e-6

@@ -61,6 +61,8 @@ class ArraySupply:
             self.keys: Ids = np.arange(len(self.rows))
         else:
             self._open_index(path, metric)
+        if texts is not None and self.program == "rows" and len(texts) != len(self.rows):
+            raise DataError(f"{len(self.rows):,} vectors and {len(texts):,} documents; expected as many", path=path)
         if texts is not None and len(self.keys) and self.keys.max() >= len(texts):
             raise DataError(
                 f"vector {self.keys.max():,} has no text: there are {len(texts):,} documents, and the vector with the "

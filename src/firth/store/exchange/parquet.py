@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from firth.arrays import NO_ID, Vectors
+from firth.arrays import NO_ID, Vectors, unit
 from firth.errors import DataError, FormatError, MissingExtraError, SettingsError, StorageError
 from firth.files import read_json, sha256, write_json, write_whole
 from firth.kernels.flat import flat
@@ -165,10 +165,12 @@ class ParquetSupply:
 
     def nearest(self, queries: Vectors, k: int, name: str) -> list[list[Key]]:
         """The exact nearest, by looking at every row: what a file can answer."""
-        euclid = self.plan().vectors[name].metric == "euclid"
+        metric = self.plan().vectors[name].metric
         best: list[list[tuple[float, Key]]] = [[] for _ in queries]
         for records, _ in self.read(None):
-            near = flat(queries, np.stack([r.vectors[name] for r in records]), min(k, len(records)), euclid=euclid)
+            rows = np.stack([r.vectors[name] for r in records])
+            rows = unit(rows) if metric == "cosine" else rows  # a file from elsewhere may hold rows of any length
+            near = flat(queries, rows, min(k, len(records)), euclid=metric == "euclid")
             for i, (ids, scores) in enumerate(zip(near.ids.tolist(), near.scores.tolist(), strict=True)):
                 more = [(score, records[j].id) for j, score in zip(ids, scores, strict=True) if j != NO_ID]
                 best[i] = sorted([*best[i], *more], key=lambda one: -one[0])[:k]
