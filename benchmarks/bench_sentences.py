@@ -1,6 +1,6 @@
 """From BERT to Sentence-BERT: how well do sentence vectors agree with people before and after each objective?
 
-Run:   python benchmarks/bench_sentences.py --bert BERT   (3 min on 2 cores; --small 30 s)
+Run:   make bench Q="sentences --bert BERT"   (6 min on 2 cores; --small 1 min)
        BERT is a folder of firth pretrain, see docs/pretraining.md
 Last:  never
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ SNLI = [ruler.DATA / "nli" / f"snli_{part}.tsv" for part in ("dev", "test")]
 STS = [ruler.DATA / "sts" / f"stsb-en-{part}.csv" for part in ("dev", "train")]
 CLASSES = {"entailment": 0.0, "neutral": 1.0, "contradiction": 2.0}
 LOSSES = ("softmax", "triplet", "info_nce")
+FIRTHS = "firth's BERT"
 PUBLISHED = "sentence-transformers/all-MiniLM-L6-v2"
 SETTINGS = TuneSettings(epochs=2, rate=1e-4, batch=32, negatives=1)  # 1e-4: small BERTs take more than 3e-5
 
@@ -89,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--bert", type=Path, required=True)
+    parser.add_argument("--bert", type=Path, help="without it only the published model is read")
     parser.add_argument("--seeds", default="0,1,2")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -98,22 +100,23 @@ def main() -> None:
     given = judged(known)[: 2_000 if asked.small else None]
     rows = [
         row(start, "none", mode, None, encoder(folder, mode), test)
-        for start, folder in (("firth's BERT", asked.bert), ("MiniLM as published", resolve(PUBLISHED)))
+        for start, folder in ((FIRTHS, asked.bert), ("MiniLM as published", resolve(PUBLISHED)))
+        if folder is not None
         for mode in ("cls", "mean")
     ]
-    for loss in LOSSES:
-        pairs = examples(given, loss)
-        for seed in [0] if asked.small else map(int, asked.seeds.split(",")):
-            model = encoder(asked.bert, "mean")
-            settings = replace(SETTINGS, loss=loss, seed=seed, epochs=1 if asked.small else SETTINGS.epochs)
-            with bar(f"{loss}, seed {seed}") as progress:
-                tuned = tune(model, pairs, settings=settings, progress=progress)
-            line = row("firth's BERT", loss, "mean", seed, model, test)
-            rows.append({**line, "pairs": tuned.pairs, "seconds": round(tuned.seconds, 1)})
+    about = {"given": len(given), "left out": len(judged(set())) - len(judged(known))}
+    seeds = [0] if asked.small else [int(seed) for seed in asked.seeds.split(",")]
+    for seed, loss in itertools.product(seeds, LOSSES if asked.bert else ()):
+        model = encoder(asked.bert, "mean")
+        settings = replace(SETTINGS, loss=loss, seed=seed, epochs=1 if asked.small else SETTINGS.epochs)
+        with bar(f"{loss}, seed {seed}") as progress:
+            tuned = tune(model, examples(given, loss), settings=settings, progress=progress)
+        line = row(FIRTHS, loss, "mean", seed, model, test)
+        rows.append({**line, "pairs": tuned.pairs, "seconds": round(tuned.seconds, 1)})
+        # A row that took minutes is kept as soon as it is there.
+        saved = {**about, "rows": rows, "environment": ruler.environment("torch", "tokenizers")}
+        ruler.save("sentences_small" if asked.small else "sentences", saved)
     ruler.table([{key: line[key] for key in rows[0]} for line in rows])
-    about = {"given": len(given), "left out": sum(1 for _ in judged(set())) - len(judged(known)), "rows": rows}
-    saved = {**about, "environment": ruler.environment("torch", "tokenizers")}
-    ruler.save("sentences_small" if asked.small else "sentences", saved)
 
 
 def _sides(pairs: Scored) -> tuple[tuple[str, ...], tuple[str, ...]]:

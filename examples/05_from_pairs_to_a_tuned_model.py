@@ -14,10 +14,14 @@ SETTINGS = TuneSettings(
 )
 
 domain = firth.read("examples/data/scifact")
-documents = {document.id: document for document in domain.documents}
-# Who trains, who chooses and who measures share neither a question nor a document.
-sets = split(domain.judgements, domain.queries, seed=0)
-pairs = [Pair(domain.queries[q], documents[d].full) for q, found in sets.train.items() for d in found]
+# Who trains, who chooses and who measures share neither a question nor a document. SciFact's own division is not used:
+# over half of its test claims are answered by an abstract that answers a training claim too.
+judged = {query: found for part in domain.judgements.values() for query, found in part.items()}
+sets = split({"all": judged}, domain.queries, seed=0)
+# Every answer, and a part of the other abstracts, so that it takes two minutes and not eight.
+answers = {document for found in judged.values() for document in found}
+documents = {d.id: d for i, d in enumerate(domain.documents) if d.id in answers or i % 8 == 0}
+pairs = [Pair(domain.queries[q], documents[d].full) for q, found in sets.train.items() for d in found][:400]
 dev, test = (firth.TestSet(documents, domain.queries, part) for part in (sets.dev, sets.test))
 
 enc = firth.load("sentence-transformers/all-MiniLM-L6-v2")

@@ -29,7 +29,7 @@ from firth.text.records import Pair, Ragged
 if TYPE_CHECKING:
     from firth.sentence.tune import TuneSettings
 
-PIECE = 4096  # tokens embedded at once where a batch holds more than `whole` of them; 350 kB of activations a token
+PIECE = 2048  # tokens embedded at once where a batch holds more than `whole` of them; 350 kB of activations a token
 Refresh = Callable[[Any, int], Iterable[Pair]]
 
 
