@@ -15,6 +15,7 @@ from firth.serve import Running, Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.library import Library
 from firth.serve.opening import open_library
+from firth.serve.wire import Refused
 from firth.store import Collection
 from serve.conftest import HashedWords
 
@@ -89,3 +90,21 @@ def test_a_twin_that_cannot_be_made_leaves_nothing(root: Path) -> None:
         told = job(running, "base")
         assert (told["state"], told["error"]) == ("failed", "a text that the model does not take")
         assert made.names == ["notes"]
+
+
+def test_a_folder_is_opened_with_both_models_and_each_is_ended_with_it(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 3, 4))
+    for name, vectors in zip(("tuned", "base"), rows, strict=True):
+        lines = [f"{word} {' '.join(map(str, row))}" for word, row in zip(("cat", "dog", "bank"), vectors, strict=True)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(["3 4", *lines]) + "\n")
+    made = open_library(tmp_path / "served", model=str(tmp_path / "tuned.txt"), base=str(tmp_path / "base.txt"))
+    assert made.served is not None
+    assert made.base is not None
+    assert (made.served.name, made.base.name) == ("tuned.txt", "base.txt")
+    with started(Server(made, Settings(port=0))) as running:
+        assert ask(running.url, "GET", "/api/v1")[2]["base"] == "base.txt"
+    with pytest.raises(SettingsError, match="is a model; leave --model out"):
+        open_library(tmp_path / "tuned.txt", model=str(tmp_path / "base.txt"))
+    for model in (made.served, made.base):
+        with pytest.raises(Refused, match="stopping"):
+            model.submit(["cat"])

@@ -1,9 +1,11 @@
 """From a path to what is served.
 
-a folder of `firth build`    its model; its collection under the folder's name; more may be made
-a collection                 that one
-a model                      embeddings only
-any other folder             every collection below its collections/; more may be made; there may be a model/
+    a folder of `firth build`    its model; its collection under the folder's name; more may be made
+    a collection                 that one
+    a model                      embeddings only
+    any other folder             every collection below its collections/; more may be made; there may be a model/
+
+`firth serve` opens what it is given here; `Library` is what comes of it.
 """
 
 from __future__ import annotations
@@ -46,8 +48,9 @@ def open_library(
         raise SettingsError(
             f"{path}: --base compares collections of a folder; serve a folder of firth build, or of them"
         )
-    if built and model:
-        raise SettingsError(f"{path} has the model that it was built with; leave --model out")
+    if (built or bare) and model:
+        what = "has the model that it was built with" if built else "is a model"
+        raise SettingsError(f"{path} {what}; leave --model out")
     if not path.exists() and readonly:
         raise StorageError(f"{path}: no such folder")
     with ExitStack() as opened:  # what fails on the way ends the threads of the models that were loaded
