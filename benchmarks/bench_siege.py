@@ -1,7 +1,7 @@
 """Is anything lost or let in: 1,000 killed writers, full disks, 50,000 operations, 100,000 mutated requests?
 
 kills       tests/store/torture.py: a writer dies by SIGKILL at a random moment, another process looks at what is left
-disks       a tmpfs of 3 MB that is full at random moments; needs root
+disks       a tmpfs of 8 MB that is full at random moments; needs root
 operations  random operations against a dictionary, with reopenings
 requests    requests with something wrong in them: no 5xx, no leak, and the server's own memory after each thousand
 contract    schemathesis over /openapi.json, with keys: what it finds is a failure
