@@ -65,6 +65,7 @@ class Firth:
         while job["state"] in ("waiting", "running"):
             time.sleep(0.2)
             job = sent(connected(self.url), "GET", f"/api/v1/jobs/{job['id']}", None)
+        self.line = connected(self.url)  # the old one was not used for long
 
     def client(self) -> Ask:
         line = connected(self.url)

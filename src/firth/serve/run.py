@@ -17,6 +17,7 @@ from firth.errors import SettingsError, StorageError
 from firth.serve.app import LOG, Server
 
 STARTING = 30.0  # seconds that the threaded server has to come up
+KEEP_ALIVE = 75  # seconds that an unused connection stays open, so that pools of clients seldom write into a closed one
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ def _config(server: Server) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(settings.grace) or 1,
         h11_max_incomplete_event_size=64 << 10,
         ssl_certfile=None if settings.certificate is None else str(settings.certificate),
