@@ -7,7 +7,13 @@ requests    requests with something wrong in them: no 5xx, no leak, and the serv
 contract    schemathesis over /openapi.json, with keys: what it finds is a failure
 
 Run:   make bench Q=siege             (up to 12 min a part, --minutes; --parts kills requests …; --small 2 min in all)
-Last:  never
+Last:  2026-11-23, 2 cores Zen 5 that other work kept busy; no failure in any part
+       kills       1,000 writers, 3,201 operations acknowledged, nothing lost (246 s)
+       disks       10 of 100 in the time there was
+       operations  see the result file
+       requests    100,000: 20,399 answered, 79,601 refused, none with 5xx (114 s); memory 44 MB after 20,000, 56 MB at
+                   the end, in steps with plateaus of up to 30,000 requests
+       contract    5,000 of 20,000 in the time there was
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ import measure
 TESTS = measure.ROOT / "tests"
 WANTED = {"kills": 1_000, "disks": 100, "operations": 50_000, "requests": 100_000, "contract": 20_000}
 SMALL = {"kills": 25, "disks": 4, "operations": 400, "requests": 2_000, "contract": 700}
-ROUND = {"disks": 10, "operations": 2_500, "contract": 5_000}  # of one run of pytest
+ROUND = {"disks": 10, "operations": 500, "contract": 5_000}  # of one run of pytest
 # part: (test, variable that says how many)
 TESTED = {
     "disks": ("store/test_durability.py::test_a_full_disk_is_a_clear_error_and_loses_nothing", "FIRTH_DISKS"),
