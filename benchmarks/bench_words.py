@@ -246,11 +246,12 @@ def systems(row: str, stanford: str) -> list[tuple[str, dict[str, Any]]]:
     return [("gensim", {"system": "gensim"}), ("firth", {"system": "firth"})]
 
 
-def compared(row: str, text: Path, tokens: int, seeds: int, stanford: str, folder: Path) -> dict[str, Any]:
+def compared(row: str, text: Path, tokens: int, seeds: range, stanford: str, folder: Path) -> dict[str, Any]:
     """One row: each seed of each system, taking turns; then the grades of what came out."""
     turns: dict[str, list[dict[str, Any]]] = {}
-    turns_each = max(seeds, COUNT_REPEATS) if row == "count" else seeds
-    for seed, (name, special) in itertools.product(range(turns_each), systems(row, stanford)):
+    for seed, (name, special) in itertools.product(
+        range(COUNT_REPEATS) if row == "count" else seeds, systems(row, stanford)
+    ):
         out = folder / f"{row}-{seed}-{name.replace(' ', '-')}.{'txt' if name == 'Stanford C' else 'bin'}"
         job = {"row": row, "seed": seed, "threads": THREADS, "text": str(text), "out": str(out), **special}
         told = run(job)
@@ -264,7 +265,7 @@ def compared(row: str, text: Path, tokens: int, seeds: int, stanford: str, folde
     busy = [a["processor s"] / b["processor s"] for a, b in zip(turns[first], turns["firth"], strict=True)]
     busy = [THREADS * each for each in busy] if row == "threads" else busy  # had no thread waited for a core
     ratios = [b["words/s"] / a["words/s"] for a, b in zip(turns[first], turns["firth"], strict=True)]
-    result = {"row": row, "tokens": tokens, "seeds": seeds, "settings": ROWS[row], "turns": turns}
+    result = {"row": row, "tokens": tokens, "seeds": list(seeds), "settings": ROWS[row], "turns": turns}
     if len(turns) > 1:
         result |= {
             "ratio": statistics.median(ratios),
@@ -305,6 +306,7 @@ def main() -> None:
     flags.add_argument("--rows", default=",".join(ROWS))
     flags.add_argument("--tokens", type=int, default=0, help="words of the corpus; 0 = all")
     flags.add_argument("--seeds", type=int, default=3)
+    flags.add_argument("--first", type=int, default=0, help="the first seed")
     flags.add_argument("--stanford", default="", help="folder of Stanford's vocab_count, cooccur, shuffle and glove")
     flags.add_argument("--small", action="store_true")
     flags.add_argument("--save", default="words", help="name of the result file")
@@ -315,11 +317,12 @@ def main() -> None:
     if settings.small:
         settings.tokens, settings.seeds, settings.save = SMALL_TOKENS, 1, "words_small"
     text, tokens = corpus(settings.tokens)
+    seeds = range(settings.first, settings.first + settings.seeds)
     results = []
     measure.CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vectors-", dir=measure.CACHE) as folder:
         for row in settings.rows.split(","):
-            results.append(compared(row, text, tokens, settings.seeds, settings.stanford, Path(folder)))
+            results.append(compared(row, text, tokens, seeds, settings.stanford, Path(folder)))
             measure.table(shown(results[-1]))
             measured = {"tokens": tokens, "rows": results, "environment": measure.environment("gensim", "numpy")}
             measure.save(settings.save, measured)

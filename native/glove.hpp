@@ -73,7 +73,7 @@ struct GlovePassed {
     uint64_t cells = 0;
 };
 
-// Sorts each row's cells by the band of their column, column % bands, and by column inside a band; in place.
+// Sorts each row's cells by the band of their column, column % bands, at random inside a band; in place.
 void sort_into_bands(const int64_t *starts, int32_t *columns, float *values, std::size_t rows, std::size_t bands,
                      int threads, const std::atomic<bool> &stop);
 

@@ -58,7 +58,7 @@ def parameters(words: int, dims: int, rng: np.random.Generator) -> Vectors:
 
 
 def sort_into_bands(cells: Rows, bands: int, *, threads: int, module: Any = native) -> None:
-    """Order each row's cells by column % bands, then by column, in place; the first array are starts."""
+    """Order each row's cells by column % bands, at random inside a band, in place; the first array are starts."""
     module.sort_into_bands(*cells, bands, threads)
 
 
@@ -107,6 +107,7 @@ def step_twin(
     weight = min(1.0, (value / x_max) ** alpha)
     free_w, free_c = np.arange(len(w)) != dims + 1, np.arange(len(c)) != dims
     of_w, of_c = (np.clip(rate * weight * difference * other, -CLIP, CLIP) for other in (c.copy(), w.copy()))
+    of_w[dims], of_c[dims + 1] = weight * difference, weight * difference  # biases move at the rate of 1
     w -= free_w * of_w / np.sqrt(w_sum)
     c -= free_c * of_c / np.sqrt(c_sum)
     w_sum += of_w**2

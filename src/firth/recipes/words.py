@@ -42,7 +42,7 @@ class Train:
     dims: Annotated[int, "Width of the vectors."] = WORD2VEC.dims
     window: Annotated[int, "Words to each side that are company; 0 = 5, glove 10."] = 0
     epochs: Annotated[int, "Passes over the corpus; 0 = 5, glove 15."] = 0
-    rate: Annotated[float, "First learning rate; 0 = 0.025, glove 0.05."] = 0.0
+    rate: Annotated[float, "First learning rate; 0 = 0.025, cbow and glove 0.05."] = 0.0
     negatives: Annotated[int, "Noise words a pair."] = WORD2VEC.negatives
     subsample: Annotated[float, "Words above this share of the text are thinned out; 0 = none."] = WORD2VEC.subsample
     x_max: Annotated[float, "Glove: counts from here on have full weight."] = GLOVE.x_max
