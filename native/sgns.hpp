@@ -15,8 +15,13 @@
 //   1 centre, 5 noise words of its own: word2vec's algorithm                            2.7      3.3
 //   4 centres, 8 noise words                                                            4.8
 //   16 centres, 8 noise words                                                           5.2
-//   8 centres, 16 noise words: the default, for analogies at d = 300 (28.0 % -> 29.5 %)   4.2    4.0
+//   8 centres, 16 noise words: skip-gram's default, for analogies at d = 300           4.2    4.0
 //   8 centres, 32 noise words                                                                    2.9
+// Seconds and analogies on 17.8 M words, 2 threads; CBOW at the rate of 0.05, two seeds:
+//   skip-gram d = 300: 8 centres, 8 noise words    18 s  28.0 %     8 and 16   29 s  29.5 %
+//   CBOW: 8 centres, 8 noise words   13.5 s  26.3 %    8 and 16   17.5 s  28.2 %    4 and 16   15.8 s  29.1 %
+//         4 and 8 (CBOW's default)   13.2 s  27.7 %    4 and 12   17 s    28.7 %    2 and 6    17 s    28.4 %
+// CBOW at word2vec.c's rate for skip-gram, 0.025: 25 % with each of these, and with one centre and 5 words of its own.
 //
 // Floor. Three quarters of the words are kept by subsampling, 8 of them make a tile of 16 x 16 rows (padded): 172,000
 // operations at d = 100, 60 ns a word of text at this core's 260 GFLOP/s. Its 24 new rows are read and written, 1.3 KB a

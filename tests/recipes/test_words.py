@@ -31,10 +31,11 @@ QUICK = ("--dims", "16", "--min-count", "1", "--epochs", "4", "--rate", "0.05", 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000 lines, each on one of three topics."""
+    """3,000 lines, most words of each from one of three topics; GloVe learns only from what stands together."""
     rng = np.random.default_rng(3)
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text("".join(" ".join(rng.choice(TOPICS[i % 3], 9)) + "\n" for i in range(3000)))
+    every = [word for topic in TOPICS for word in topic]
+    path.write_text("".join(" ".join(rng.choice(TOPICS[i % 3] * 6 + every, 9)) + "\n" for i in range(3000)))
     return path
 
 

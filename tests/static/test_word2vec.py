@@ -113,9 +113,9 @@ def plain_loss(corpus: Corpus, start: State, settings: Word2Vec) -> float:
     for p, (begin, end) in enumerate(pairwise(starts)):
         random = kernel.draws(kernel.native.piece_seed(settings.seed, 0, p))
         words, left, right = sampled(corpus.ids[begin:end], keep, settings.window, random)
-        for tile in range(0, len(words), settings.centres):
-            centres = range(tile, min(tile + settings.centres, len(words)))
-            draws = settings.noise if settings.objective == "negative" else 0
+        for tile in range(0, len(words), settings.shared[0]):
+            centres = range(tile, min(tile + settings.shared[0], len(words)))
+            draws = settings.shared[1] if settings.objective == "negative" else 0
             noise = [drawn(next(random), *table) for _ in range(draws)]
             for i in centres:
                 company = [words[j] for j in range(i - left[i], i + right[i] + 1) if j != i]
@@ -136,7 +136,7 @@ def pair_loss(row: Any, word: int, u: Any, noise: list[int], start: State, setti
         scores = u @ row
         return float(np.logaddexp.reduce(scores) - scores[word])
     wrong = sum(np.logaddexp(0, row @ u[other]) for other in noise if other != word)
-    return float(np.logaddexp(0, -(row @ u[word])) + settings.negatives / settings.noise * wrong)
+    return float(np.logaddexp(0, -(row @ u[word])) + settings.negatives / settings.shared[1] * wrong)
 
 
 def kept(corpus: Corpus, subsample: float) -> Any:
@@ -241,7 +241,7 @@ def test_wide_windows_and_single_centres_are_as_good(corpus: Corpus) -> None:
         ({"dims": 0}, "dims must be at least 1, got 0"),
         ({"architecture": "glove"}, "expected one of skipgram, cbow"),
         ({"objective": "nce"}, "expected one of negative, hierarchical, softmax"),
-        ({"noise": -1}, "noise must be at least 1, got -1"),
+        ({"noise": -1}, "seed, centres, noise >= 0; got .*noise=-1"),
         ({"rate": 0.001, "last_rate": 0.01}, "0 <= last_rate <= rate"),
     ],
 )

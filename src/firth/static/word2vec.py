@@ -26,6 +26,7 @@ from firth.static.state import State, begin, extended
 from firth.static.vectors import WordVectors
 
 RATES = {"skipgram": 0.025, "cbow": 0.05}  # as word2vec's program; with 0.025 CBOW's analogies fall from 28 % to 25 %
+SHARED = {"skipgram": (8, 16), "cbow": (4, 8)}  # centres and noise words; the trials are in native/sgns.hpp
 LONGEST_SPAN = 2048  # ids that a thread takes at a time: about a millisecond
 ROUND = 4  # pieces that deterministic training works on at once: native/sgns.cpp
 # Steps that do not see each other together move a row by about rate · pairs · |other row|² / 4, and diverge where that
@@ -57,7 +58,8 @@ class Word2Vec:
         threads: None = every core.
         deterministic: the same bits for any number of threads, at about 0.6 of the speed; one thread always repeats.
         seed: of every draw.
-        centres, noise: consecutive centres that share noise words, and how many they share.
+        centres, noise: consecutive centres that share noise words, and how many they share; 0 = 8 and 16, with CBOW 4
+            and 8.
     """
 
     dims: int = 100
@@ -78,19 +80,20 @@ class Word2Vec:
     threads: int | None = None
     deterministic: bool = False
     seed: int = 0
-    centres: int = 8
-    noise: int = 16
+    centres: int = 0
+    noise: int = 0
 
     def __post_init__(self) -> None:
         _one_of("architecture", self.architecture, ("skipgram", "cbow"))
         _one_of("objective", self.objective, ("negative", "hierarchical", "softmax"))
-        for name in ("dims", "window", "negatives", "min_count", "epochs", "centres", "noise"):
+        for name in ("dims", "window", "negatives", "min_count", "epochs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.last_rate <= self.first_rate or min(self.subsample, self.seed) < 0:
+        if not 0 <= self.last_rate <= self.first_rate or min(self.subsample, self.seed, self.centres, self.noise) < 0:
             raise SettingsError(
-                f"expected 0 <= last_rate <= rate and subsample, seed >= 0; got last_rate={self.last_rate}, "
-                f"rate={self.first_rate}, subsample={self.subsample}, seed={self.seed}"
+                f"expected 0 <= last_rate <= rate and subsample, seed, centres, noise >= 0; got "
+                f"last_rate={self.last_rate}, rate={self.first_rate}, subsample={self.subsample}, seed={self.seed}, "
+                f"centres={self.centres}, noise={self.noise}"
             )
 
     def train(
@@ -154,9 +157,10 @@ class Word2Vec:
                 "softmax": self.objective == "softmax",
                 "centres": self._centres(busiest),
                 "inputs": int(
-                    np.clip(MOST_NOISE / self.first_rate * min(1, self.noise / self.negatives), 1, MOST_INPUTS)
+                    np.clip(MOST_NOISE / self.first_rate * min(1, self.shared[1] / self.negatives), 1, MOST_INPUTS)
                 ),
                 "span": self._span(busiest, kept),
+                "noise": self.shared[1],
                 "rate": self.first_rate,
                 **{name: getattr(self, name) for name in _PASSED_ON},
             },
@@ -178,6 +182,12 @@ class Word2Vec:
         return self.rate or RATES[self.architecture]
 
     @property
+    def shared(self) -> tuple[int, int]:
+        """Most centres of a tile, and the noise words that they share."""
+        centres, noise = SHARED[self.architecture]
+        return self.centres or centres, self.noise or noise
+
+    @property
     def _pairs(self) -> float:
         """Mean pairs of a centre."""
         return 1.0 if self.architecture == "cbow" else self.window + 1.0 if self.shrink else self.window * 2.0
@@ -186,9 +196,9 @@ class Word2Vec:
         """Centres a tile: as many as asked for, fewer where one row would be moved too far at once."""
         if self.objective == "hierarchical":
             return 1  # paths have little in common
-        others = MOST_NOISE / self._pairs / (self.negatives / self.noise if self.objective == "negative" else 1)
+        others = MOST_NOISE / self._pairs / (self.negatives / self.shared[1] if self.objective == "negative" else 1)
         limits = (others, MOST_USES / (1 + self.negatives), MOST_WORD / (self._pairs * busiest))
-        return int(np.clip(min(limits) / self.first_rate, 1, self.centres))
+        return int(np.clip(min(limits) / self.first_rate, 1, self.shared[0]))
 
     def _span(self, busiest: float, kept: float) -> int:
         """Ids a piece: a round of pieces that do not see each other must be short where a word is frequent."""
@@ -197,7 +207,7 @@ class Word2Vec:
         return int(np.clip(MOST_ROUND / (self.first_rate * self._pairs * busiest * kept * ROUND), 8, LONGEST_SPAN))
 
 
-_PASSED_ON = ("mean", "shrink", "deterministic", "window", "negatives", "epochs", "last_rate", "noise", "seed")
+_PASSED_ON = ("mean", "shrink", "deterministic", "window", "negatives", "epochs", "last_rate", "seed")
 
 
 def _subsampling(counts: NDArray[np.int64], subsample: float) -> tuple[NDArray[np.uint32], float, float]:
