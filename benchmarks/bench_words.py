@@ -318,14 +318,21 @@ def main() -> None:
         settings.tokens, settings.seeds, settings.save = SMALL_TOKENS, 1, "words_small"
     text, tokens = corpus(settings.tokens)
     seeds = range(settings.first, settings.first + settings.seeds)
-    results = []
     measure.CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vectors-", dir=measure.CACHE) as folder:
         for row in settings.rows.split(","):
-            results.append(compared(row, text, tokens, seeds, settings.stanford, Path(folder)))
-            measure.table(shown(results[-1]))
-            measured = {"tokens": tokens, "rows": results, "environment": measure.environment("gensim", "numpy")}
-            measure.save(settings.save, measured)
+            result = compared(row, text, tokens, seeds, settings.stanford, Path(folder))
+            result["environment"] = measure.environment("gensim", "numpy")
+            measure.table(shown(result))
+            measure.save(settings.save, {"rows": [*others(settings.save, result), result]})
+
+
+def others(name: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the result file that this one does not replace: of other rows, words or seeds."""
+    path = measure.RESULTS / f"{name}.json"
+    known = json.loads(path.read_text())["rows"] if path.exists() else []
+    key = ("row", "tokens", "seeds")
+    return [each for each in known if [each[k] for k in key] != [result[k] for k in key]]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from firth.kernels.words import joined
 from firth.static.corpus import Corpus, Vocabulary
 
 KIND, VERSION = "word2vec", 1
+DRAWN = 4096  # rows at a time: the peak of memory is the model, not its draws
 
 Paths = tuple[NDArray[np.int64], NDArray[np.int32]]
 
@@ -154,7 +155,9 @@ def extended(old: State, corpus: Corpus, settings: Settings, rng: np.random.Gene
 def _draw(rows: Vectors, settings: Settings, rng: np.random.Generator) -> None:
     """word2vec's small random rows; twice as large for CBOW, since the mean of several is smaller again."""
     d, width = settings.dims, 2 if settings.architecture == "cbow" else 1
-    rows[:, :d] = (rng.random((len(rows), d), np.float32) - 0.5) * (width / d)
+    for begin in range(0, len(rows), DRAWN):
+        block = rows[begin : begin + DRAWN, :d]
+        block[:] = (rng.random(block.shape, np.float32) - 0.5) * (width / d)
 
 
 def _no_paths(v: int) -> Paths:
