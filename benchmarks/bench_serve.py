@@ -8,9 +8,10 @@ them the HTTP. Each is measured in a process of its own; memory is what the engi
 Run:   make bench Q=serve             (100,000 MiniLM vectors of sentences, 8 min; --small 20,000, 2 min)
        FIRTH_CHROMA names the command `chroma` where it is not on the path: it wants a virtual environment of its own
 Last:  2026-11-23, 2 cores Zen 5 that other work kept busy, 100,000 documents; qdrant-client 1.20, Milvus Lite 3.2,
-       chroma 1.5.9. Ahead of each in open time, memory, p99 and filtered searches; behind chroma in p50 of one client (it
-       finds 0.993 of the ten, we 1.0), behind the two others in filling (every batch of ours is synced to the disk and
-       the graph is built at once) and all three in room on the disk (vectors, words and graph).
+       chroma 1.5.9. Ahead of each in memory, p99, filtered searches, and opening where there is anything to open.
+       Behind chroma in the p50 of one client (it finds 0.993 of the ten, we 1.0), behind the two others in filling
+       (each batch of ours is synced to the disk, and the graph is built at once), and all in room on the disk (vectors,
+       words and graph).
        what                          firth   qdrant local  milvus lite  chroma run
        fill, documents/s             4,161   10,400        5,484        1,002
        fill until indexed            2,544   10,400        5,149        1,002
