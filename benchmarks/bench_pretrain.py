@@ -22,11 +22,16 @@ gradient by autograd; both start from the same weights and take the same batches
 from __future__ import annotations
 
 import argparse
+import gc
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,17 +44,15 @@ from firth.contextual.elmo import Elmo, elmo_small, split
 from firth.contextual.lstm import plain_steps
 from firth.contextual.pretrain import Batch, PretrainSettings, _Course
 from firth.contextual.pretraining import BertPretraining, bert_mini, bert_tiny
+from firth.contextual.softmax import plain_losses
 from firth.contextual.train_elmo import Course, ElmoTraining, Stream, Window, perplexities, vocabulary
-from firth.evaluate.similarity import sts
-from firth.files import read_json
 from firth.fit.loop import _Run
 from firth.fit.settings import Task
 from firth.progress import silent
 from firth.text.sentences import read_documents
-from firth.text.tokenizer import Tokenizer
 from firth.text.vocabulary import train_wordpiece
 from kneser_ney import perplexity
-from senses import balanced, labelled, separation
+from shown import trained
 
 Documents = list[list[str]]
 Step = Callable[[Any], float]
@@ -147,8 +150,51 @@ def turns(systems: dict[str, Step], batches: list[Any], sizes: list[int]) -> lis
     ]
 
 
-def bert_speed(documents: Documents, steps: int, *, small: bool) -> dict[str, Any]:
-    """BERT's tokens a second against transformers' Trainer."""
+@dataclass(frozen=True)
+class Contest:
+    """Systems to be built one by one, and the batches that each of them takes."""
+
+    systems: dict[str, Callable[[], Step]]
+    batches: list[Any]
+    sizes: list[int]
+    facts: dict[str, Any]
+
+    def run(self) -> dict[str, Any]:
+        """Loss and speed of all of them."""
+        rows = turns({name: build() for name, build in self.systems.items()}, self.batches, self.sizes)
+        ruler.table([{k: v for k, v in row.items() if k != "losses"} for row in rows])
+        return {**self.facts, "rows": rows}
+
+    def peak(self, name: str) -> dict[str, float]:
+        """Bytes that one of them takes in two steps beyond what the process had before the first."""
+        step = self.systems[name]()
+        gc.collect()
+        before = _status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        for batch in self.batches[:2]:
+            step(batch)
+        return {"peak": _status("VmHWM"), "beyond the start": _status("VmHWM") - before}
+
+
+def _status(name: str) -> int:
+    """A size of this process in bytes, as Linux counts it."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def peaks(models: dict[str, Contest], *, small: bool, threads: int) -> list[dict[str, Any]]:
+    """Peak memory of each system, each in a process of its own."""
+    rows = []
+    for model, contest in models.items():
+        for name in contest.systems:
+            words = [sys.executable, __file__, "--peak", model, name, "--threads", str(threads), *["--small"] * small]
+            run = subprocess.run(words, capture_output=True, text=True, check=True)
+            rows.append({"model": model, "system": name, **json.loads(run.stdout.splitlines()[-1])})
+    return rows
+
+
+def bert_contest(documents: Documents, steps: int, *, small: bool) -> Contest:
+    """BERT's pre-training against transformers' Trainer."""
     texts = [sentence for document in documents for sentence in document]
     tokenizer = train_wordpiece(texts, size=8_000 if small else 30_522)
     settings = PretrainSettings(tokens=2048 if small else 4096, steps=steps, dropout=0.0, held_out=0.0, warmup=0.0)
@@ -156,25 +202,30 @@ def bert_speed(documents: Documents, steps: int, *, small: bool) -> dict[str, An
     folder = Path(tempfile.mkdtemp()) / "start"
     model = BertPretraining.drawn(shape)
     model.save(folder, tokenizer)
-    systems: dict[str, Step] = {
-        f"transformers Trainer {name}": trainer_step(folder, settings, tokenizer.pad or 0, half=half, steps=steps)
-        for name, half in (("float32", False), ("bfloat16", True))
-    }
-    courses = []
-    for name, precision in (("float32", "float32"), ("bfloat16 (the default)", "auto")):
-        how = replace(settings, precision=precision)
+
+    def course(precision: str) -> _Course:
         own = BertPretraining.load(folder)
         for part in (own.bert, *own.bert.layers):
             part.settings = replace(part.settings, dropout=0.0, attention_dropout=0.0)
-        courses.append(_Course(own, tokenizer, documents, how, silent))
-        systems[f"firth {name}"] = stepper(courses[-1], how, courses[-1].batches, steps)
-    batches = list(courses[0].batches(0))
-    sizes = [len(batch.ids) for batch in batches]
-    return {
-        "vocabulary": tokenizer.size,
-        "filled": sum(sizes) / (len(sizes) * settings.tokens),
-        "rows": turns(systems, batches, sizes),
+        return _Course(own, tokenizer, documents, replace(settings, precision=precision), silent)
+
+    def ours(precision: str) -> Step:
+        one = course(precision)
+        return stepper(one, replace(settings, precision=precision), one.batches, steps)
+
+    def theirs(half: bool) -> Step:
+        return trainer_step(folder, settings, tokenizer.pad or 0, half=half, steps=steps)
+
+    systems = {
+        "transformers Trainer float32": partial(theirs, half=False),
+        "transformers Trainer bfloat16": partial(theirs, half=True),
+        "firth float32": partial(ours, "float32"),
+        "firth bfloat16 (the default)": partial(ours, "auto"),
     }
+    batches = list(course("float32").batches(0))
+    sizes = [len(batch.ids) for batch in batches]
+    facts = {"vocabulary": tokenizer.size, "filled": sum(sizes) / (len(sizes) * settings.tokens)}
+    return Contest(systems, batches, sizes, facts)
 
 
 class PlainLayer(torch.nn.Module):
@@ -195,6 +246,8 @@ class PlainLayer(torch.nn.Module):
 class PlainCourse(Course):
     """Every word of every batch goes through the characters, whole width; the layers go step by step."""
 
+    sampled = staticmethod(plain_losses)
+
     def loss(self, window: Window) -> torch.Tensor:
         symbols = torch.from_numpy(self.stream.symbols[window.places[:, :-1]].astype(np.int64))
         x = self.model.characters._group(symbols.flatten(0, 2)).view(*symbols.shape[:3], -1)
@@ -208,27 +261,31 @@ class PlainCourse(Course):
         return self.cross_entropies(found[-1].flatten(1, 2), targets, torch.from_numpy(window.candidates)).mean()
 
 
-def elmo_speed(documents: Documents, steps: int, streams: int) -> dict[str, Any]:
-    """ELMo's words a second against the plain loop."""
+def elmo_contest(documents: Documents, steps: int, streams: int) -> Contest:
+    """ELMo's training against the plain loop."""
     how = ElmoTraining(streams=streams, dropout=0.0, held_out=0.0, min_count=2, warmup=0.0)
     words = vocabulary(documents, how)
     stream = Stream.of(documents, words, 50)
-    systems: dict[str, Step] = {}
-    kept: Course | None = None
-    for name, kind, precision in (
-        ("plain loop float32", PlainCourse, "float32"),
-        ("firth float32", Course, "float32"),
-        ("firth bfloat16 (the default)", Course, "auto"),
-    ):
+
+    def course(kind: type[Course], precision: str) -> Course:
         torch.manual_seed(0)
-        model = Elmo(elmo_small(), words)
-        kept = kind(model, stream, ElmoTraining(**{**vars(how), "precision": precision}))
-        systems[name] = stepper(kept, kept.settings, kept.batches, steps)
+        return kind(Elmo(elmo_small(), words), stream, replace(how, precision=precision))
+
+    def step(kind: type[Course], precision: str) -> Step:
+        made = course(kind, precision)
+        found = stepper(made, made.settings, made.batches, steps)
         if kind is PlainCourse:
-            model.layers = torch.nn.ModuleList(PlainLayer(layer) for layer in model.layers)
-    assert kept is not None
-    batches = list(islice(kept.batches(0), steps))
-    return {"streams": streams, "rows": turns(systems, batches, [batch.places[0, 1:].size for batch in batches])}
+            made.model.layers = torch.nn.ModuleList(PlainLayer(layer) for layer in made.model.layers)
+        return found
+
+    systems = {
+        "plain loop float32": partial(step, PlainCourse, "float32"),
+        "firth float32": partial(step, Course, "float32"),
+        "firth bfloat16 (the default)": partial(step, Course, "auto"),
+    }
+    batches = list(islice(course(Course, "float32").batches(0), steps))
+    sizes = [batch.places[0, 1:].size for batch in batches]
+    return Contest(systems, batches, sizes, {"streams": streams, "vocabulary": len(words)})
 
 
 def held_to_kneser_ney(folder: Path, text: Path) -> dict[str, float]:
@@ -244,92 +301,8 @@ def held_to_kneser_ney(folder: Path, text: Path) -> dict[str, float]:
     train, test = numbered(documents[:-count]), numbered(documents[-count:])
     found = {f"ELMo {name}": value for name, value in perplexities(model, documents[-count:]).items()}
     found["Kneser-Ney 5-gram perplexity"] = perplexity(train, test, len(ids))
+    assert found["ELMo words"] == sum(len(line) + 1 for line in test), "both are scored on all held-out words"
     return found | {"words trained on": float(sum(map(len, train))), "vocabulary": float(len(ids))}
-
-
-def sense_separation(models: dict[str, Any], texts: list[str]) -> list[dict[str, Any]]:
-    """Every layer of every model on the same occurrences."""
-    from firth.contextual.occurrences import Occurrence, vectors_of
-
-    found = labelled(texts)
-    rows = {word: balanced(senses) for word, (_, _, senses) in found.items()}
-    truth = [[found[word][2][i] for i in rows[word]] for word in found]
-    told = [
-        {"model": "word2vec", "layer": "-", "same sense": 0.5, "low": 0.5, "high": 0.5, "n": sum(map(len, truth))}
-    ]  # one vector a word: every order of the neighbours is a draw
-    for name, reader in models.items():
-        each = []
-        for word, (sentences, starts, _) in found.items():
-            places = [Occurrence(k, starts[i], starts[i] + len(word)) for k, i in enumerate(rows[word])]
-            each.append(vectors_of(places, [sentences[i] for i in rows[word]], reader))
-        for layer in range(len(each[0])):
-            share = separation([vectors[layer] for vectors in each], truth)
-            told.append({"model": name, "layer": layer, "same sense": share.value, "low": share.low,
-                         "high": share.high, "n": share.n})  # fmt: skip
-    print(f"{len(found)} words: {', '.join(f'{word} {len(rows[word])}' for word in found)}")
-    return told
-
-
-@dataclass(frozen=True)
-class LayerMean:
-    """Texts as the mean of one layer's token vectors."""
-
-    reader: Any
-    layer: int
-
-    def encode(self, texts: Sequence[str]) -> Any:
-        found = [layers[self.layer].mean(0).numpy() for _, layers in self.reader.read(list(texts))]
-        return np.stack(found)
-
-
-def sentence_vectors(folder: Path, elmo: Path | None, texts: list[str], *, small: bool) -> list[dict[str, Any]]:
-    """STS-B dev Spearman of [CLS], mean, averaged word vectors, ELMo's layers, and after contrastive tuning."""
-    import csv
-
-    from firth.contextual.weights import load_bert
-    from firth.sentence.encoder import SentenceEncoder
-    from firth.sentence.folder import EncoderSettings
-    from firth.sentence.pool import Pooling
-    from firth.sentence.tune import TuneSettings, tune
-    from firth.static import Word2Vec
-    from firth.static.average import TextVectors
-    from firth.text.records import Pair
-
-    def read(split_: str) -> list[tuple[str, str, float]]:
-        with (ruler.DATA / "sts" / f"stsb-en-{split_}.csv").open(encoding="utf-8", newline="") as file:
-            return [(a, b, float(score)) for a, b, score in csv.reader(file)]
-
-    dev = read("dev")
-    told: list[dict[str, Any]] = []
-
-    def score(name: str, encoder: Any) -> None:
-        first, second = (encoder.encode([row[i] for row in dev]) for i in (0, 1))
-        found = sts(first, second, [row[2] for row in dev])
-        told.append({"vectors": name, "Spearman": found.values["cosine_spearman"],
-                     "low": found.interval.low, "high": found.interval.high, "n": len(dev)})  # fmt: skip
-
-    from firth.contextual.occurrences import BertReader, ElmoReader
-
-    tokenizer = Tokenizer.load(folder)
-    reader = BertReader(load_bert(folder), tokenizer)
-    for layer in range(reader.bert.settings.layers + 1):
-        score(f"BERT mean, layer {layer}", LayerMean(reader, layer))
-    for mode in ("cls", "mean"):
-        score(f"BERT {mode}", SentenceEncoder(load_bert(folder), tokenizer, EncoderSettings(Pooling((mode,)))))
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "text.txt").write_text("\n".join(texts))
-        words = Word2Vec(dims=100, epochs=1 if small else 3, seed=0).train(Path(place) / "text.txt")
-    score("word2vec mean", TextVectors(words, np.ones(len(words), np.float32)))
-    if elmo is not None:
-        model = Elmo.load(elmo)
-        score("ELMo mean, layers mixed", model)
-        for layer in range(len(model.layers) + 1):
-            score(f"ELMo mean, layer {layer}", LayerMean(ElmoReader(model), layer))
-    encoder = SentenceEncoder(load_bert(folder), tokenizer, EncoderSettings(Pooling(("mean",))))
-    pairs = [Pair(a, b, score=value / 5) for a, b, value in read("train")]
-    tune(encoder, pairs[:500] if small else pairs, settings=TuneSettings(loss="cosent", rate=1e-4, epochs=2))
-    score("BERT mean, tuned on STS-B train (CoSENT)", encoder)
-    return told
 
 
 def main() -> None:
@@ -341,47 +314,34 @@ def main() -> None:
     parser.add_argument("--elmo", type=Path)
     parser.add_argument("--text", type=Path)
     parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)  # a process of `peaks`
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     steps = 4 if asked.small else asked.steps
-    documents = read_documents(ruler.DATA / "text" / "enwiki2015-14.jsonl.gz")
-    found: dict[str, Any] = {} if asked.small else (ruler.last_result("pretrain") or {})
+    if asked.peak or not asked.no_speed:
+        documents = read_documents(ruler.DATA / "text" / "enwiki2015-14.jsonl.gz")[: 40 if asked.small else 300]
+        makers = {
+            "bert": lambda: bert_contest(documents, steps, small=asked.small),
+            "elmo": lambda: elmo_contest(documents, steps, 16 if asked.small else 64),
+        }
+    if asked.peak:
+        print(json.dumps(makers[asked.peak[0]]().peak(asked.peak[1])))
+        return
+    found: dict[str, Any] = {}
     if not asked.no_speed:
-        part = documents[: 40 if asked.small else 300]
-        found["bert speed"] = bert_speed(part, steps, small=asked.small)
-        ruler.table([{k: v for k, v in row.items() if k != "losses"} for row in found["bert speed"]["rows"]])
-        found["elmo speed"] = elmo_speed(part, steps, 16 if asked.small else 64)
-        ruler.table([{k: v for k, v in row.items() if k != "losses"} for row in found["elmo speed"]["rows"]])
+        contests = {name: make() for name, make in makers.items()}
+        found |= {f"{name} speed": contest.run() for name, contest in contests.items()}
+        found["memory"] = peaks(contests, small=asked.small, threads=asked.threads)
+        ruler.table(found["memory"])
     if asked.elmo and asked.text:
         found["perplexity"] = held_to_kneser_ney(asked.elmo, asked.text)
         print(found["perplexity"])
     if asked.bert:
-        found["trained"] = trained(asked.bert, asked.elmo, documents, small=asked.small)
+        found["trained"] = trained(asked.bert, asked.elmo, small=asked.small)
+    question = "pretrain_small" if asked.small else "pretrain"
+    before = {} if asked.small else (ruler.last_result(question) or {})  # the parts that were not asked for stay
     packages = ("torch", "transformers", "tokenizers")
-    ruler.save("pretrain_small" if asked.small else "pretrain", {**found, "environment": ruler.environment(*packages)})
-
-
-def trained(bert: Path, elmo: Path | None, documents: Documents, *, small: bool) -> dict[str, Any]:
-    """What the vectors of models trained here show, beside the published MiniLM."""
-    from firth.contextual.occurrences import BertReader, ElmoReader
-    from firth.contextual.weights import load_bert
-    from firth.sentence.published import find
-
-    texts = [sentence for document in documents for sentence in document]
-    for number in range(10, 10 if small else 14):
-        for document in read_documents(ruler.DATA / "text" / f"enwiki2015-{number}.jsonl.gz"):
-            texts += document
-    minilm = find("sentence-transformers/all-MiniLM-L6-v2")
-    folders = {"BERT trained here": bert} | ({"MiniLM": minilm} if minilm else {})
-    models: dict[str, Any] = {n: BertReader(load_bert(f), Tokenizer.load(f)) for n, f in folders.items()}
-    if elmo is not None:
-        models["ELMo trained here"] = ElmoReader(Elmo.load(elmo))
-    run = read_json(bert / "curve.json")
-    senses = sense_separation(models, texts)
-    ruler.table(senses)
-    sentences = sentence_vectors(bert, elmo, [text.lower() for text in texts], small=small)
-    ruler.table(sentences)
-    return {"senses": senses, "sentences": sentences, "training": {k: v for k, v in run.items() if k != "curve"}}
+    ruler.save(question, {**before, **found, "environment": ruler.environment(*packages)})
 
 
 if __name__ == "__main__":

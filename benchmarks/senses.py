@@ -67,8 +67,14 @@ def balanced(senses: list[int], seed: int = 0) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
+def chance(senses: list[list[int]]) -> float:
+    """What `separation` gives for neighbours drawn by chance: of 2n - 1 others, n - 1 share the sense."""
+    shares = [(len(labels) / 2 - 1) / (len(labels) - 1) for labels in senses for _ in labels]
+    return float(np.mean(shares))
+
+
 def separation(vectors: list[Vectors], senses: list[list[int]]) -> Interval:
-    """Share of the K nearest other occurrences of the same word that have its sense; chance is just under one half.
+    """Share of the K nearest other occurrences of the same word that have its sense; `chance` is just under one half.
 
     Args:
         vectors: of each word (n, d), one row an occurrence.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from firth.contextual.elmo import Elmo
 from firth.errors import DataError, ModelError, SettingsError
-from firth.recipes import context, fill, pretrain
+from firth.recipes import build, context, fill, pretrain, tune
 from firth.recipes.load import load
 
 ANIMALS = {"cat": "purred", "dog": "barked", "cow": "mooed"}
@@ -63,6 +64,18 @@ def test_the_bert_is_an_encoder_that_can_be_tuned(bert: pretrain.Learnt, tmp_pat
     tune(encoder, pairs, settings=TuneSettings(batch=3))
     encoder.save(tmp_path / "tuned")
     assert load(tmp_path / "tuned").encode(["the cat"]).shape == (1, 128)
+
+
+@pytest.mark.filterwarnings("ignore::firth.sentence.encoder.CutWarning")
+def test_the_bert_is_a_base_for_build_and_for_tune(
+    bert: pretrain.Learnt, domain: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = domain()
+    built = build.run(build.Settings(data, tmp_path / "built", base=str(bert.out), quiet=True, threads=1, epochs=1))
+    report = json.loads((built.out / "report.json").read_text())
+    assert report["base"]["ndcg@10"]["n"] == 40
+    tuned = tune.run(tune.Settings(data, tmp_path / "tuned", model=str(bert.out), quiet=True, epochs=1))
+    assert load(tuned.out).encode(["the cat"]).shape == (1, 128)
 
 
 def test_a_gap_is_filled_by_the_trained_model_and_not_by_one_without_head(bert: pretrain.Learnt, model: Path) -> None:
