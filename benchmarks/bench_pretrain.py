@@ -42,10 +42,11 @@ import torch
 import measure as ruler
 from firth.contextual.elmo import Elmo, elmo_small, split
 from firth.contextual.lstm import plain_steps
-from firth.contextual.pretrain import Batch, PretrainSettings, _Course
+from firth.contextual.pretrain import Batch, _Course
 from firth.contextual.pretraining import BertPretraining, bert_mini, bert_tiny
+from firth.contextual.settings import ElmoTraining, PretrainSettings
 from firth.contextual.softmax import plain_losses
-from firth.contextual.train_elmo import Course, ElmoTraining, Stream, Window, perplexities, vocabulary
+from firth.contextual.train_elmo import Course, Stream, Window, perplexities, vocabulary
 from firth.fit.loop import _Run
 from firth.fit.settings import Task
 from firth.progress import silent

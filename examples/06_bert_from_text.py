@@ -7,8 +7,9 @@ import sys
 
 import firth
 from firth.contextual.occurrences import fill
-from firth.contextual.pretrain import PretrainSettings, pretrain_bert
+from firth.contextual.pretrain import pretrain_bert
 from firth.contextual.pretraining import BertPretraining, bert_mini
+from firth.contextual.settings import PretrainSettings
 from firth.progress import bar
 from firth.text.sentences import read_documents
 from firth.text.vocabulary import train_wordpiece

@@ -8,7 +8,8 @@ import sys
 import torch
 
 from firth.contextual.elmo import elmo_small, split
-from firth.contextual.train_elmo import ElmoTraining, train_elmo
+from firth.contextual.settings import ElmoTraining
+from firth.contextual.train_elmo import train_elmo
 from firth.progress import bar
 from firth.text.sentences import read_documents
 

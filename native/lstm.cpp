@@ -134,7 +134,7 @@ template <class P> class Steps final : public Lstm {
 
     std::size_t left(std::size_t from, std::size_t all) const { return from < all ? all - from : 0; }
 
-    // Column k of the gates' weights of one direction: those of the input, then those of the output before.
+    // Row k of one direction's weights to the gates: those of the input, then those of the output before.
     const float *weights_row(std::size_t side, const LstmWeights &w, std::size_t k) const {
         const std::size_t gates = 4 * s_.cells;
         return k < s_.inputs ? w.inner + (side * s_.inputs + k) * gates

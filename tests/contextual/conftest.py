@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from firth.contextual.bert import BertSettings
-from firth.contextual.pretrain import Pretrained, PretrainSettings, pretrain_bert
+from firth.contextual.pretrain import Pretrained, pretrain_bert
 from firth.contextual.pretraining import BertPretraining
+from firth.contextual.settings import PretrainSettings
 from firth.text.tokenizer import Tokenizer
 from firth.text.vocabulary import train_wordpiece
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from firth.contextual.characters import PAD, CharacterEncoder, characters
 from firth.contextual.elmo import Elmo, ElmoSettings, Mix, elmo_paper, split
 from firth.contextual.lstm import Layer, plain_steps
+from firth.contextual.settings import ElmoTraining
 from firth.contextual.train_elmo import (
     Course,
-    ElmoTraining,
     Stream,
     log_uniform,
     ordered,

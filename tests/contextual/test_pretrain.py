@@ -16,9 +16,10 @@ from torch import Tensor
 
 from firth.contextual.bert import BertSettings
 from firth.contextual.masking import Vocabulary
-from firth.contextual.pretrain import Pretrained, PretrainSettings, assembled, pretrain_bert
+from firth.contextual.pretrain import Pretrained, assembled, pretrain_bert
 from firth.contextual.pretraining import SIZES, BertPretraining
 from firth.contextual.sequences import TokenCorpus, rows_of_epoch
+from firth.contextual.settings import PretrainSettings
 from firth.contextual.weights import load_bert
 from firth.errors import DataError, ModelError, SettingsError, TrainingError
 from firth.text.tokenizer import Tokenizer
@@ -218,7 +219,8 @@ def test_the_sizes_are_those_of_their_papers() -> None:
 WORKER = """
 import json, sys, torch
 from firth.contextual.bert import BertSettings
-from firth.contextual.pretrain import PretrainSettings, pretrain_bert
+from firth.contextual.pretrain import pretrain_bert
+from firth.contextual.settings import PretrainSettings
 from firth.contextual.pretraining import BertPretraining
 from firth.fit import joined
 from firth.text.tokenizer import Tokenizer

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from firth import cli
 from firth.contextual.elmo import Elmo
 from firth.errors import DataError, ModelError, SettingsError
 from firth.recipes import build, context, fill, pretrain, tune
@@ -35,7 +40,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bert(text: Path, tmp_path_factory: pytest.TempPathFactory) -> pretrain.Learnt:
     out = tmp_path_factory.mktemp("models") / "bert"
     return pretrain.bert(
-        pretrain.Bert(text, out, size="tiny", vocabulary=200, longest=32, tokens=512, steps=10, quiet=True)
+        pretrain.Bert(text=text, out=out, size="tiny", vocabulary=200, longest=32, tokens=512, steps=10, quiet=True)
     )
 
 
@@ -87,7 +92,7 @@ def test_a_gap_is_filled_by_the_trained_model_and_not_by_one_without_head(bert: 
 
 def test_training_goes_on_from_a_base_with_its_vocabulary(bert: pretrain.Learnt, text: Path, tmp_path: Path) -> None:
     again = pretrain.bert(
-        pretrain.Bert(text, tmp_path / "more", base=str(bert.out), longest=32, tokens=512, steps=2, quiet=True)
+        pretrain.Bert(text=text, out=tmp_path / "more", base=str(bert.out), longest=32, tokens=512, steps=2, quiet=True)
     )
     assert again.facts["vocabulary"] == bert.facts["vocabulary"]
     first = bert.fitted.curve[0].measures["masked_loss"]
@@ -95,7 +100,7 @@ def test_training_goes_on_from_a_base_with_its_vocabulary(bert: pretrain.Learnt,
 
 
 def test_an_elmo_is_written_and_loads_as_an_encoder(text: Path, tmp_path: Path) -> None:
-    found = pretrain.elmo(pretrain.Elmo(text, tmp_path / "elmo", streams=4, unroll=10, steps=12, quiet=True))
+    found = pretrain.elmo(pretrain.Elmo(text=text, out=tmp_path / "elmo", streams=4, unroll=10, steps=12, quiet=True))
     assert {"forward_perplexity", "backward_perplexity"} <= set(found.scores)
     assert (tmp_path / "elmo" / "curve.html").exists()
     assert load(tmp_path / "elmo").encode(["The cat purred."]).shape == (1, 256)
@@ -125,11 +130,30 @@ def test_bad_texts_and_sizes_are_refused_by_name(text: Path, tmp_path: Path) -> 
     endless.write_text("word " * 3000)
     short.write_text("The cat.\n\nThe dog.\nIt barked.")
     with pytest.raises(DataError, match=r"endless\.txt: no sentence ends: 3,000 words"):
-        pretrain.bert(pretrain.Bert(endless, tmp_path / "out", quiet=True))
+        pretrain.bert(pretrain.Bert(text=endless, out=tmp_path / "out", quiet=True))
     with pytest.raises(DataError, match="fewer than one batch of 8,192"):
-        pretrain.bert(pretrain.Bert(short, tmp_path / "out", vocabulary=100, quiet=True))
-    with pytest.raises(DataError, match="fewer than one batch of 64 streams of 21"):
-        pretrain.elmo(pretrain.Elmo(short, tmp_path / "out", quiet=True))
+        pretrain.bert(pretrain.Bert(text=short, out=tmp_path / "out", vocabulary=100, quiet=True))
+    with pytest.raises(DataError, match="fewer than one batch of 32 streams of 21"):
+        pretrain.elmo(pretrain.Elmo(text=short, out=tmp_path / "out", quiet=True))
     with pytest.raises(SettingsError, match="size='huge': expected one of tiny, mini, small, base"):
-        pretrain.bert(pretrain.Bert(text, tmp_path / "out", size="huge", quiet=True))
+        pretrain.bert(pretrain.Bert(text=text, out=tmp_path / "out", size="huge", quiet=True))
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(text: Path, tmp_path: Path) -> None:
+    out, training = tmp_path / "out", tmp_path / "out.training"
+    words = ["pretrain", "elmo", str(text), "-o", str(out), "--streams", "2", "--unroll", "5", "--epochs"]
+    command = [sys.executable, "-m", "firth.cli", *words, "1000", "--checkpoint-seconds", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        for _ in range(1200):
+            if (training / "checkpoint").exists() or run.poll() is not None:
+                break
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        told = run.communicate(timeout=60)[1]
+    assert run.returncode == cli.INTERRUPTED
+    assert "stopped; what was finished is kept, the same command goes on from there" in told
+    assert "Traceback" not in told
+    assert not out.exists()
+    with pytest.raises(SettingsError, match="belongs to another training"):
+        pretrain.elmo(pretrain.Elmo(text=text, out=out, streams=2, unroll=5, quiet=True))

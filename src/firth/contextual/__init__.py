@@ -5,7 +5,8 @@
     sequences    a corpus packed into sequences        pretraining BERT with its two heads, its sizes
     pretrain     BERT from raw text                    characters  words as characters
     lstm         both directions of a layer            elmo        ELMo, to train and to use
-    train_elmo   ELMo from raw text                    occurrences a word's vectors where it stands, gaps filled
+    train_elmo   ELMo from raw text                    softmax     its losses over sampled candidates
+    settings     how both are trained                  occurrences a word's vectors where it stands, gaps filled
 
 docs/pretraining.md has each objective on a page.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,55 +21,13 @@ from torch import Tensor
 from firth.contextual.masking import Vocabulary, hide
 from firth.contextual.pretraining import BertPretraining
 from firth.contextual.sequences import Span, TokenCorpus, rows_of_epoch
+from firth.contextual.settings import PretrainSettings
 from firth.errors import DataError, SettingsError
-from firth.fit import FitSettings, Fitted, Measures, Task, fit
+from firth.fit import Fitted, Measures, Task, fit
 from firth.progress import Progress, silent
 from firth.text.tokenizer import Tokenizer
 
 DEV_TOKENS = 65_536  # most that the held-out part is scored on; ten thousand hidden words give accuracy to 0.005
-
-
-@dataclass(frozen=True)
-class PretrainSettings:
-    """How BERT is pre-trained; the defaults suit bert_tiny to bert_small on a few million words."""
-
-    longest: int = 128  # tokens of a sequence; 128 learns words fastest, 512 long texts
-    tokens: int = 8192  # of a batch; a step has `accumulate` of them
-    next_sentence: bool = True  # False: sequences of one segment, no second head
-    whole_words: bool = False  # hide all pieces of a word together
-    masked: float = 0.15  # share of the tokens that are hidden
-    epochs: int = 1  # each sees as many tokens as the text has
-    steps: int = 0  # batches of an epoch in place of the text's own number; 0 = the text's own
-    held_out: float = 0.01  # share of the documents that are scored and not trained on
-    rate: float = 5e-4  # highest learning rate; 1e-4 for bert_base and for going on from published weights
-    warmup: float = 0.05  # share of the steps
-    weight_decay: float = 0.01
-    clip: float = 1.0  # longest gradient
-    dropout: float = 0.1
-    accumulate: int = 1  # batches a step; divided among the processes of torchrun
-    precision: str = "auto"  # bfloat16 where the processor has it, else float32
-    checkpoint_seconds: float = 60.0
-    seed: int = 0  # of weights, held-out documents, sequences, hidden places, dropout
-
-    def __post_init__(self) -> None:
-        if self.longest < 8 or self.tokens < self.longest:
-            raise SettingsError(
-                f"longest={self.longest}, tokens={self.tokens}: a sequence has at least 8 tokens, a batch one sequence"
-            )
-        if not 0 < self.masked < 1 or not 0 <= self.held_out < 1 or not 0 <= self.dropout < 1:
-            raise SettingsError(
-                f"masked={self.masked}, held_out={self.held_out}, dropout={self.dropout}: expected shares below 1, "
-                "masked above 0"
-            )
-        if self.steps < 0:
-            raise SettingsError(f"steps={self.steps}: expected at least 1, or 0 for the text's own number")
-        self.fit  # noqa: B018  (its own checks)
-
-    @property
-    def fit(self) -> FitSettings:
-        """The part that the training loop reads."""
-        shared = {field.name for field in fields(FitSettings)} & {field.name for field in fields(self)}
-        return FitSettings(**{name: getattr(self, name) for name in shared})
 
 
 @dataclass(frozen=True)

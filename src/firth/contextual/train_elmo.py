@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from firth.contextual.characters import TEXT_BEGINS, TEXT_ENDS, characters
 from firth.contextual.elmo import UNKNOWN, Elmo, ElmoSettings, split
+from firth.contextual.settings import ElmoTraining
 from firth.contextual.softmax import sampled_losses
 from firth.errors import DataError, SettingsError
 from firth.fit import FitSettings, Fitted, Measures, Task, adamw, fit
@@ -34,48 +35,6 @@ from firth.progress import Progress, silent
 Documents = Sequence[Sequence[str]]
 DEV_WORDS = 200_000  # most that the held-out part is scored on
 ROWS = 4096  # words scored at once against the whole vocabulary
-
-
-@dataclass(frozen=True)
-class ElmoTraining:
-    """How ELMo is trained; the defaults suit elmo_small on a few million words."""
-
-    streams: int = 64  # side by side; a batch is streams · unroll words
-    unroll: int = 20  # steps that a gradient goes back
-    vocabulary: int = 30_000  # most words that are predicted; rarer ones are <UNK>
-    min_count: int = 3  # of a word that is predicted
-    candidates: int = 2048  # words of the sampled softmax beside the true one; 0 = the whole vocabulary
-    epochs: int = 1
-    steps: int = 0  # batches of an epoch in place of the text's own number; 0 = the text's own
-    held_out: float = 0.01  # share of the documents that are scored and not trained on
-    rate: float = 2e-3  # highest learning rate; of Adagrad 0.2
-    optimizer: str = "adamw"  # or "adagrad", as published
-    warmup: float = 0.02
-    weight_decay: float = 0.0
-    decay: str = "linear"
-    clip: float = 10.0  # longest gradient
-    dropout: float = 0.0  # 0.1 as published, for many passes; one pass has nothing to overfit
-    precision: str = "auto"
-    checkpoint_seconds: float = 60.0
-    seed: int = 0  # of weights, order, candidates, dropout
-
-    def __post_init__(self) -> None:
-        for name, least in (("streams", 1), ("unroll", 2), ("vocabulary", 1), ("min_count", 1)):
-            if getattr(self, name) < least:
-                raise SettingsError(f"{name}={getattr(self, name)}: expected at least {least}")
-        if self.candidates < 0 or self.steps < 0:
-            raise SettingsError(f"candidates={self.candidates}, steps={self.steps}: expected at least 0")
-        if self.optimizer not in ("adamw", "adagrad"):
-            raise SettingsError(f"optimizer={self.optimizer!r}: expected adamw or adagrad")
-        if not 0 <= self.held_out < 1 or not 0 <= self.dropout < 1:
-            raise SettingsError(f"held_out={self.held_out}, dropout={self.dropout}: expected shares below 1")
-        self.fit  # noqa: B018  (its own checks)
-
-    @property
-    def fit(self) -> FitSettings:
-        """The part that the training loop reads."""
-        shared = {field.name for field in fields(FitSettings)} & {field.name for field in fields(self)}
-        return FitSettings(**{name: getattr(self, name) for name in shared})
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from firth.cli import command
+from firth.contextual.settings import ElmoTraining, PretrainSettings
 from firth.errors import MissingExtraError, SettingsError
 from firth.evaluate.curves import Series, lines, save_pictures
 from firth.files import write_json
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
     from firth.fit import Fitted
 
+T = TypeVar("T")
 MOST_LOSS = 50.0  # nats; a perplexity beyond e^50 says no more than that
 
 
-@dataclass(frozen=True)
-class Bert:
-    """What BERT is trained on, and how; `firth.contextual.pretrain.PretrainSettings` says more of each."""
+@dataclass(frozen=True, kw_only=True)
+class Bert(PretrainSettings):
+    """What BERT is trained on, and how."""
 
     text: Annotated[Path, "Text, table or folder; blank lines between documents."]
     out: Annotated[Path, "-o", "Folder for the model and its learning curve."]
@@ -39,37 +41,16 @@ class Bert:
     base: Annotated[str, "Published model or folder to go on from, with its own vocabulary."] = ""
     vocabulary: Annotated[int, "Most entries of the WordPiece vocabulary that is learnt."] = 30_522
     cased: Annotated[bool, "Keep upper case and accents."] = False
-    longest: Annotated[int, "Tokens of a sequence."] = 128
-    tokens: Annotated[int, "Tokens of a batch."] = 8192
-    next_sentence: Annotated[bool, "Also learn whether the second segment comes next."] = True
-    whole_words: Annotated[bool, "Hide all pieces of a word together."] = False
-    epochs: Annotated[int, "Passes over the text."] = 1
-    steps: Annotated[int, "Batches of an epoch; 0 = as many as the text has."] = 0
-    rate: Annotated[float, "Highest learning rate; 1e-4 for base and with --base."] = 5e-4
-    accumulate: Annotated[int, "Batches a step; divided among the processes of torchrun."] = 1
-    precision: Annotated[str, "auto (bfloat16 where the processor has it), float32 or bfloat16."] = "auto"
-    seed: Annotated[int, "Of weights, sequences, hidden words, dropout."] = 0
     quiet: Annotated[bool, "No progress on stderr."] = False
 
 
-@dataclass(frozen=True)
-class Elmo:
-    """What ELMo is trained on, and how; `firth.contextual.train_elmo.ElmoTraining` says more of each."""
+@dataclass(frozen=True, kw_only=True)
+class Elmo(ElmoTraining):
+    """What ELMo is trained on, and how."""
 
     text: Annotated[Path, "Text, table or folder; blank lines between documents."]
     out: Annotated[Path, "-o", "Folder for the model and its learning curve."]
     size: Annotated[str, "small or paper."] = "small"
-    vocabulary: Annotated[int, "Most words that are predicted."] = 30_000
-    min_count: Annotated[int, "Of a word that is predicted."] = 3
-    streams: Annotated[int, "Texts read side by side."] = 64
-    unroll: Annotated[int, "Words that a gradient goes back."] = 20
-    candidates: Annotated[int, "Words of the sampled softmax; 0 = the whole vocabulary."] = 2048
-    epochs: Annotated[int, "Passes over the text."] = 1
-    steps: Annotated[int, "Batches of an epoch; 0 = as many as the text has."] = 0
-    optimizer: Annotated[str, "adamw, or adagrad as published (with --rate 0.2)."] = "adamw"
-    rate: Annotated[float, "Highest learning rate."] = 2e-3
-    precision: Annotated[str, "auto (bfloat16 where the processor has it), float32 or bfloat16."] = "auto"
-    seed: Annotated[int, "Of weights, order, candidates, dropout."] = 0
     quiet: Annotated[bool, "No progress on stderr."] = False
 
 
@@ -111,13 +92,13 @@ def bert(settings: Bert) -> Learnt:
         SettingsError: a setting out of range, or a checkpoint of another training or size.
         TrainingError: the loss is not a number.
     """
-    from firth.contextual.pretrain import PretrainSettings, pretrain_bert
+    from firth.contextual.pretrain import pretrain_bert
     from firth.contextual.pretraining import SIZES, BertPretraining
     from firth.fit import joined
     from firth.text.tokenizer import Tokenizer
     from firth.text.vocabulary import train_wordpiece
 
-    how = PretrainSettings(**_shared(settings, PretrainSettings))
+    how = _part(settings, PretrainSettings)
     _known(settings.size, SIZES)
     shown = not settings.quiet
     work = _work(settings.out)
@@ -158,10 +139,10 @@ def elmo(settings: Elmo) -> Learnt:
         TrainingError: the loss is not a number.
     """
     from firth.contextual.elmo import SIZES
-    from firth.contextual.train_elmo import ElmoTraining, train_elmo
+    from firth.contextual.train_elmo import train_elmo
     from firth.fit import joined
 
-    how = ElmoTraining(**_shared(settings, ElmoTraining))
+    how = _part(settings, ElmoTraining)
     _known(settings.size, SIZES)
     work = _work(settings.out)
     with joined():
@@ -225,10 +206,9 @@ def _bert_scores(held_out: dict[str, float] | None) -> dict[str, float]:
     return {"perplexity": math.exp(min(held_out["masked_loss"], MOST_LOSS)), **held_out}
 
 
-def _shared(settings: Bert | Elmo, kind: Any) -> dict[str, Any]:
-    """The settings that a training's own dataclass has too."""
-    names = set(kind.__dataclass_fields__)
-    return {name: value for name, value in vars(settings).items() if name in names}
+def _part(settings: T, kind: type[T]) -> T:
+    """The training's own settings, without those of the command: checkpoints are known by them."""
+    return kind(**{field.name: getattr(settings, field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def _known(size: str, sizes: dict[str, Any]) -> None:
