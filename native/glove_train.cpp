@@ -26,50 +26,30 @@
 #include <numeric>
 #include <cstring>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "glove.hpp"
 #include "random.hpp"
 #include "threads.hpp"
+#include "vector.hpp"
 
 namespace firth {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr std::size_t LANES = 16;
-#elif defined(__AVX__)
-constexpr std::size_t LANES = 8;
-#else
-constexpr std::size_t LANES = 4;
-#endif
 constexpr std::size_t LINE = 16;        // floats of a cache line
 constexpr std::size_t AHEAD = 2;        // cells whose partner is fetched before its turn
 constexpr float CLIP = 100;             // the largest step times rate, as in Stanford's program
 constexpr std::size_t CELLS_A_BLOCK = 1 << 13;
 
-typedef float vec __attribute__((vector_size(LANES * 4)));
-
-inline vec load(const float *p) {
-    vec v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-inline void store(float *p, vec v) { std::memcpy(p, &v, sizeof v); }
-inline vec all(float value) { return value - vec{}; }
-
 // 1 / sqrt(x): the machine's estimate and one Newton step, relative error below 1e-6.
-inline vec inverse_root(vec x) {
+inline vf inverse_root(vf x) {
 #if defined(__AVX512F__)
-    const vec y = reinterpret_cast<vec>(_mm512_rsqrt14_ps(reinterpret_cast<__m512>(x)));
+    const vf y = reinterpret_cast<vf>(_mm512_rsqrt14_ps(reinterpret_cast<__m512>(x)));
 #elif defined(__AVX__)
-    const vec y = reinterpret_cast<vec>(_mm256_rsqrt_ps(reinterpret_cast<__m256>(x)));
+    const vf y = reinterpret_cast<vf>(_mm256_rsqrt_ps(reinterpret_cast<__m256>(x)));
 #elif defined(__SSE__)
-    const vec y = reinterpret_cast<vec>(_mm_rsqrt_ps(reinterpret_cast<__m128>(x)));
+    const vf y = reinterpret_cast<vf>(_mm_rsqrt_ps(reinterpret_cast<__m128>(x)));
 #else
-    vec y;
-    for (std::size_t i = 0; i < LANES; ++i) y[i] = 1.0f / std::sqrt(x[i]);
+    vf y;
+    for (std::size_t i = 0; i < WIDTH; ++i) y[i] = 1.0f / std::sqrt(x[i]);
     return y;
 #endif
 #if defined(__SSE__)
@@ -77,15 +57,15 @@ inline vec inverse_root(vec x) {
 #endif
 }
 
-inline float sum(vec v) {
-    float lane[LANES];
+inline float sum(vf v) {
+    float lane[WIDTH];
     std::memcpy(lane, &v, sizeof v);
-    for (std::size_t width = LANES / 2; width > 0; width /= 2)
+    for (std::size_t width = WIDTH / 2; width > 0; width /= 2)
         for (std::size_t i = 0; i < width; ++i) lane[i] += lane[i + width];
     return lane[0];
 }
 
-inline vec clipped(vec v) {
+inline vf clipped(vf v) {
     v = v > CLIP ? all(CLIP) : v;
     return v < -CLIP ? all(-CLIP) : v;
 }
@@ -118,11 +98,11 @@ struct Stepper {
     void step(float *row, float *other, float target, float weight) {
         const std::size_t pitch = model.pitch;
         float *w = row, *c = other + pitch, *w_sum = row + 2 * pitch, *c_sum = other + 3 * pitch;
-        vec a = {}, b = {};
+        vf a = {}, b = {};
         std::size_t i = 0;
-        for (; i + 2 * LANES <= pitch; i += 2 * LANES) {
+        for (; i + 2 * WIDTH <= pitch; i += 2 * WIDTH) {
             a += load(w + i) * load(c + i);
-            b += load(w + i + LANES) * load(c + i + LANES);
+            b += load(w + i + WIDTH) * load(c + i + WIDTH);
         }
         if (i < pitch) a += load(w + i) * load(c + i);
         const float difference = sum(a + b) - target, pull = weight * difference;
@@ -140,9 +120,9 @@ struct Stepper {
     }
 
     template <bool CLIPS> void move(float *w, float *c, float *w_sum, float *c_sum, float scaled) {
-        for (std::size_t i = 0; i < model.pitch; i += LANES) {
-            const vec word = load(w + i), context = load(c + i), w_square = load(w_sum + i), c_square = load(c_sum + i);
-            vec of_word = scaled * context, of_context = scaled * word;
+        for (std::size_t i = 0; i < model.pitch; i += WIDTH) {
+            const vf word = load(w + i), context = load(c + i), w_square = load(w_sum + i), c_square = load(c_sum + i);
+            vf of_word = scaled * context, of_context = scaled * word;
             if (CLIPS) of_word = clipped(of_word), of_context = clipped(of_context);
             store(w + i, word - of_word * inverse_root(w_square));
             store(c + i, context - of_context * inverse_root(c_square));
