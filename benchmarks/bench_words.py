@@ -1,23 +1,27 @@
 """How many words a second do word2vec and GloVe learn, against gensim and Stanford's C, at equal quality?
 
 Run:   make bench Q="words --stanford FOLDER"     (the whole corpus, 3 seeds: about 1.5 h on 2 cores; --small 4 min)
-       --rows sg100,cbow100,…  --tokens 4000000  --seeds 1      some rows, a slice of the corpus, fewer seeds
-Last:  2026-11-23, 2 threads, one seed, 2 cores Zen 5 that other work shared; ± is half the 95 % interval
-       row (words)         system      words/s     ratio  peak MB  WS353       SimLex-999  MEN         analogies
-       sg100   (17.8 M)    gensim        373,820   1      203      .652 ±.060  .332 ±.058  .615 ±.022  .296 ±.007
-                           firth       6,475,070   17.3   208      .669 ±.056  .307 ±.058  .625 ±.022  .294 ±.007
-       cbow100 (17.8 M)    gensim      1,193,516   1      203      .614 ±.068  .267 ±.061  .553 ±.025  .263 ±.007
-                           firth       5,280,911   4.4    207      .598 ±.070  .268 ±.060  .551 ±.024  .254 ±.007
-       sg300   (3 M)       gensim        337,607   1      194      .472 ±.088  .252 ±.061  .420 ±.035  .110 ±.006
-                           firth       4,533,655   13.4   160      .496 ±.084  .253 ±.060  .442 ±.032  .097 ±.006
-       hs100   (3 M)       gensim        728,909   1      160      .601 ±.067  .194 ±.061  .577 ±.027  .148 ±.007
-                           firth       2,752,026   3.8    114      .590 ±.073  .199 ±.063  .552 ±.028  .145 ±.007
-       glove   (3 M)       Stanford C    316,309   1      643      .382 ±.098  .129 ±.062  .329 ±.036  .070 ±.005
-                           firth       4,966,446   15.7   224      .333 ±.098  .134 ±.059  .322 ±.036  .074 ±.005
-       count   (17.8 M)    gensim      3,591,916   1      170      5 repeats
-                           firth      30,978,060   8.0    191      (6.7 - 9.0)
-       glove's parts: pairs counted and shuffled 17.8x, cells trained 15.9x. By processor time CBOW is 5.0x. 2 threads
-       over 1: 1.26x, waiting for cores; 1.77x by processor time. A first run of sg100 gave 14.5x, SimLex .314 to .319.
+       --rows sg100,cbow100,…  --tokens 3000000  --seeds 1 --first 0      some rows, a slice of the corpus, some seeds;
+       rows that are not run again stay in the result file
+Last:  2026-11-23, 2 threads, 2 cores Zen 5 that other work shared at a lower priority; ± is half the 95 % interval
+       row (words, seeds)   system      words/s     ratio  peak MB  WS353       SimLex-999  MEN         analogies
+       sg100   (17.8 M, 1)  gensim        391,037   1      203      .641 ±.062  .321 ±.059  .614 ±.022  .299 ±.007
+                            firth       5,577,925   14.3   191      .663 ±.055  .316 ±.059  .623 ±.022  .302 ±.007
+       cbow100 (17.8 M, 3)  gensim      1,282,495   1      203      .601 ±.069  .272 ±.059  .552 ±.025  .260 ±.007
+                            firth       5,958,116   4.7    191      .636 ±.063  .290 ±.060  .595 ±.023  .277 ±.007
+       hs100   (17.8 M, 1)  gensim        662,661   1      224      .645 ±.058  .276 ±.062  .636 ±.021  .301 ±.007
+                            firth       2,236,415   3.4    218      .655 ±.060  .277 ±.062  .632 ±.022  .300 ±.007
+       sg300   (3 M, 3)     gensim        232,476   1      194      .488 ±.086  .249 ±.061  .414 ±.035  .109 ±.006
+                            firth       2,435,524   10.5   137      .501 ±.084  .241 ±.060  .430 ±.033  .108 ±.006
+       glove   (3 M, 1)     Stanford C    295,677   1      643      .377 ±.097  .128 ±.060  .334 ±.036  .070 ±.005
+                            firth       5,425,500   18.3   223      .353 ±.099  .132 ±.059  .321 ±.037  .072 ±.005
+       count   (17.8 M)     gensim      4,677,169   1      170      5 repeats
+                            firth      30,205,530   6.8    192      (5.3 - 7.3; runs before: 7.3, 8.0)
+       threads (17.8 M, 3)  1 thread    3,938,641   1      191
+                            2 threads   5,826,727   1.5    191      by processor time 1.89; two processes of bare
+                                                                    matrix products reach 1.92 of one
+       glove's parts: pairs counted and shuffled 20.9x, cells trained 18.6x. By processor time sg100 is 18.5x, cbow100
+       5.5x. sg100's peak was 208 MB before the first vectors were drawn in pieces.
 
 Every system starts from the same text file in a process of its own and ends with vectors in a file; words/s are the raw
 words of the corpus times the epochs over all of that. On a busy machine the ratio of processor times says more than
@@ -273,12 +277,31 @@ def compared(row: str, text: Path, tokens: int, seeds: range, stanford: str, fol
             "processor ratio": statistics.median(busy),
             "at least": AT_LEAST.get(row),
         }
+    if row == "threads":
+        result["ceilings"] = [ceiling() for _ in range(5)]
     if row == "glove" and len(turns) > 1:
         both = list(zip(turns[first], turns["firth"], strict=True))
         counted = [(a["pairs s"] + a["shuffle s"]) / b["pairs s"] for a, b in both]
         trained = [b["cells/s"] / a["cells/s"] for a, b in both]
         result |= {"counting ratios": counted, "training ratios": trained}
     return result
+
+
+def ceiling() -> float:
+    """What this machine's second core has to give: two processes of bare matrix products at once over one alone."""
+    program = (
+        "import numpy as np, time; a = np.ones((128, 128), np.float32); a @ a; start = time.perf_counter()\n"
+        "for _ in range(20_000): a @ a\n"
+        "print(time.perf_counter() - start)"
+    )
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+    def seconds(processes: int) -> float:
+        command = [sys.executable, "-c", program]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=one_thread) for _ in range(processes)]
+        return max(float(each.communicate()[0]) for each in running)
+
+    return THREADS * seconds(1) / seconds(THREADS)
 
 
 def shown(result: dict[str, Any]) -> list[dict[str, Any]]:
