@@ -1,18 +1,20 @@
 """How fast and how well are BERT and ELMo trained from raw text, and what do their vectors show?
 
-Run:   make bench Q=pretrain         (speed only, 4 min on 2 cores; --small 1 min)
-       python benchmarks/bench_pretrain.py --bert BERT --elmo ELMO --text TEXT adds what trained models show:
+Run:   make bench Q=pretrain         (speed and memory, 6 min on 2 cores; --small 2 min; --model elmo: 2 min)
+       python benchmarks/bench_pretrain.py --no-speed --bert BERT --elmo ELMO --text TEXT: what trained models show;
        BERT and ELMO are folders of firth pretrain, TEXT is what ELMO was trained on.
-Last:  2026-11-23, bert_mini (vocabulary 30,522, batch 4,096 tokens) and elmo_small (64 streams x 20), 7 steps, 2 cores
-       Zen 5 that other work shared, no dropout
-       system                         tokens/s   ratio (range)      largest difference of loss
-       transformers Trainer float32      1,453   1.0 (0.6 - 1.1)
-       transformers Trainer bfloat16     1,916   1.3 (1.1 - 1.5)    0.0002
-       firth float32                     4,682   3.2 (2.9 - 3.4)    0.000001
-       firth bfloat16 (the default)      9,174   6.3 (5.5 - 6.6)    0.0003
-       plain ELMo loop float32           2,341   1.0 (0.9 - 1.1)
-       firth float32                     4,450   1.9 (1.8 - 2.0)    0
-       firth bfloat16 (the default)      6,943   3.0 (2.8 - 3.1)    0.0007    5 was aimed at
+Last:  2026-11-23, Zen 5 that other work shared, no dropout; bert_mini (vocabulary 30,522, 4,096 tokens), 2 threads;
+       elmo_small (64 streams x 20, vocabulary 30,003), 1 thread, 10 steps; peak of two steps in a process of its own
+       system                         tokens/s   ratio (range)     processor time   loss differs by   peak
+       transformers Trainer float32      1,453   1.0 (0.6 - 1.1)                                      2.73 GB
+       transformers Trainer bfloat16     1,916   1.3 (1.1 - 1.5)                    0.0002            2.63 GB
+       firth float32                     4,682   3.2 (2.9 - 3.4)                    0.000001          1.14 GB
+       firth bfloat16 (the default)      9,174   6.3 (5.5 - 6.6)                    0.0003            1.03 GB
+       plain ELMo loop float32           1,586   1.0 (0.8 - 1.0)   1.0                                0.97 GB
+       firth float32                     5,800   3.7 (3.1 - 4.6)   4.5              0.000001          0.74 GB
+       firth bfloat16 (the default)      9,036   5.7 (4.4 - 7.7)   7.1              0.0001            0.66 GB
+       ELMo small after one pass over 4.94 M words, 32 streams: held-out perplexity 287.9 forwards, 292.2 backwards;
+       Kneser-Ney 5-gram 347.5 (58,506 words, vocabulary 30,003)
 BERT: the same packed sequences and hidden words for both; the trainer gets them padded to the longest, with its own
 collator left out. Both start from the same weights, without dropout, in float32, so that their losses can be compared;
 then in bfloat16. ELMo: the plain loop is `plain_steps`, one direction after the other, characters of every word, the
@@ -127,15 +129,17 @@ def padded(batch: Batch, pad: int) -> dict[str, torch.Tensor]:
 def turns(systems: dict[str, Step], batches: list[Any], sizes: list[int]) -> list[dict[str, Any]]:
     """Every system takes every batch, in turn; the first step is not timed."""
     seconds: dict[str, list[float]] = {name: [] for name in systems}
+    busy: dict[str, list[float]] = {name: [] for name in systems}  # processor seconds, of all threads
     losses: dict[str, list[float]] = {name: [] for name in systems}
     for number, batch in enumerate(batches):
         for name, step in systems.items():
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             losses[name].append(step(batch))
             if number:
                 seconds[name].append((time.perf_counter() - start) / sizes[number])
+                busy[name].append((time.process_time() - used) / sizes[number])
     first = next(iter(systems))
-    base = statistics.median(seconds[first])
+    base, base_busy = statistics.median(seconds[first]), statistics.median(busy[first])
     return [
         {
             "system": name,
@@ -143,6 +147,8 @@ def turns(systems: dict[str, Step], batches: list[Any], sizes: list[int]) -> lis
             "ratio": base / statistics.median(each),
             "low": base / max(each),
             "high": base / min(each),
+            "tokens a processor second": 1 / statistics.median(busy[name]),
+            "ratio of processor time": base_busy / statistics.median(busy[name]),
             "last loss": losses[name][-1],
             "largest difference of loss": max(abs(a - b) for a, b in zip(losses[name], losses[first], strict=True)),
             "losses": losses[name],
@@ -161,10 +167,10 @@ class Contest:
     facts: dict[str, Any]
 
     def run(self) -> dict[str, Any]:
-        """Loss and speed of all of them."""
+        """Loss and speed of all of them, and the machine that this was on."""
         rows = turns({name: build() for name, build in self.systems.items()}, self.batches, self.sizes)
         ruler.table([{k: v for k, v in row.items() if k != "losses"} for row in rows])
-        return {**self.facts, "rows": rows}
+        return {**self.facts, "threads": torch.get_num_threads(), "rows": rows, "environment": _machine()}
 
     def peak(self, name: str) -> dict[str, float]:
         """Bytes that one of them takes in two steps beyond what the process had before the first."""
@@ -175,6 +181,10 @@ class Contest:
         for batch in self.batches[:2]:
             step(batch)
         return {"peak": _status("VmHWM"), "beyond the start": _status("VmHWM") - before}
+
+
+def _machine() -> dict[str, Any]:
+    return ruler.environment("torch", "transformers", "tokenizers")
 
 
 def _status(name: str) -> int:
@@ -315,6 +325,8 @@ def main() -> None:
     parser.add_argument("--elmo", type=Path)
     parser.add_argument("--text", type=Path)
     parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--model", choices=("bert", "elmo"), help="speed and memory of one only")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)  # a process of `peaks`
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -330,8 +342,9 @@ def main() -> None:
         return
     found: dict[str, Any] = {}
     if not asked.no_speed:
-        contests = {name: make() for name, make in makers.items()}
+        contests = {name: make() for name, make in makers.items() if asked.model in (None, name)}
         found |= {f"{name} speed": contest.run() for name, contest in contests.items()}
+    if not (asked.no_speed or asked.no_memory):
         found["memory"] = peaks(contests, small=asked.small, threads=asked.threads)
         ruler.table(found["memory"])
     if asked.elmo and asked.text:
@@ -341,8 +354,7 @@ def main() -> None:
         found["trained"] = trained(asked.bert, asked.elmo, small=asked.small)
     question = "pretrain_small" if asked.small else "pretrain"
     before = {} if asked.small else (ruler.last_result(question) or {})  # the parts that were not asked for stay
-    packages = ("torch", "transformers", "tokenizers")
-    ruler.save(question, {**before, **found, "environment": ruler.environment(*packages)})
+    ruler.save(question, {**before, **found, "environment": _machine()})
 
 
 if __name__ == "__main__":
