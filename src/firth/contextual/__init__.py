@@ -7,6 +7,7 @@
     lstm         both directions of a layer            elmo        ELMo, to train and to use
     train_elmo   ELMo from raw text                    softmax     its losses over sampled candidates
     settings     how both are trained                  occurrences a word's vectors where it stands, gaps filled
+    threads      how many a native call takes
 
 docs/pretraining.md has each objective on a page.
 """

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from firth.contextual.threads import threads_for
 from firth.kernels import spellings
 
 BEGIN_TEXT, END_TEXT, BEGIN_WORD, END_WORD, PAD = 256, 257, 258, 259, 260  # after the 256 bytes
@@ -112,14 +113,13 @@ class _Maxima(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, symbols: Tensor, table: Tensor, bias: Tensor) -> Tensor:
         known = symbols.numpy().astype(np.int16)
-        threads = torch.get_num_threads()
-        best, places = spellings.maxima(known, table.detach().numpy(), bias.detach().numpy(), PAD, threads=threads)
+        ctx.threads = threads_for(known.size * table.shape[0] * table.shape[2])
+        best, places = spellings.maxima(known, table.detach().numpy(), bias.detach().numpy(), PAD, threads=ctx.threads)
         ctx.known, ctx.places, ctx.shape = known, places, tuple(table.shape)
         return torch.from_numpy(best)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         slopes = grads[0].contiguous().numpy()
-        threads = torch.get_num_threads()
-        table = spellings.gradient(ctx.known, ctx.shape, ctx.places, slopes, PAD, threads=threads)
+        table = spellings.gradient(ctx.known, ctx.shape, ctx.places, slopes, PAD, threads=ctx.threads)
         return None, torch.from_numpy(table), torch.from_numpy((slopes * (ctx.places >= 0)).sum(0))

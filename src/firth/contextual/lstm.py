@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firth.contextual.threads import threads_for
 from firth.errors import TrainingError
 from firth.kernels.lstm import Lstm, Weights
 
@@ -121,7 +122,7 @@ def _run_natively(
     half = kind == torch.bfloat16
     space = spaces.take((*x.shape[1:], c.shape[2], h.shape[2]), clips, bfloat16=half)
     given = [value.detach().contiguous().numpy() for value in (x, h, c)]
-    y, cells = map(torch.from_numpy, space.forward(_arrays(weights), *given, threads=torch.get_num_threads()))
+    y, cells = map(torch.from_numpy, space.forward(_arrays(weights), *given, threads=_threads(space)))
     if any(ctx.needs_input_grad):
         ctx.space, ctx.give = space, lambda: spaces.give(space, clips, bfloat16=half)
         ctx.save_for_backward(y, *weights)
@@ -134,12 +135,15 @@ def _back_natively(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.space is None:
         raise TrainingError("the gradient of an LSTM layer's pass was taken already; run the layer again")
     y, *weights = ctx.saved_tensors
-    dx, found = ctx.space.backward(
-        _arrays(weights), y.numpy(), dy.contiguous().numpy(), threads=torch.get_num_threads()
-    )
+    dx, found = ctx.space.backward(_arrays(weights), y.numpy(), dy.contiguous().numpy(), threads=_threads(ctx.space))
     ctx.give()
     ctx.space = None
     return torch.from_numpy(dx), None, None, *map(torch.from_numpy, vars(found).values())
+
+
+def _threads(space: Lstm) -> int:
+    steps, rows, inputs, cells, width = space.shape
+    return threads_for(2 * steps * rows * cells * (4 * (inputs + width) + width))
 
 
 def _arrays(weights: Sequence[Tensor]) -> Weights:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from firth.contextual.threads import threads_for
 from firth.kernels import sampled
 
 
@@ -43,7 +44,8 @@ class _Sampled(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, words: Tensor, bias: Tensor, candidates: Tensor, targets: Tensor) -> Tensor:
         ctx.half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         given = _scored(y, words, bias, candidates, targets)
-        losses, totals = sampled.losses(given, bfloat16=ctx.half, threads=torch.get_num_threads())
+        ctx.threads = threads_for(y.numel() * len(candidates))
+        losses, totals = sampled.losses(given, bfloat16=ctx.half, threads=ctx.threads)
         ctx.save_for_backward(y, words, bias, candidates, targets, torch.from_numpy(totals))
         return torch.from_numpy(losses)
 
@@ -51,8 +53,7 @@ class _Sampled(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, totals = ctx.saved_tensors
         slopes = grads[0].contiguous().numpy()
-        threads = torch.get_num_threads()
-        found = sampled.gradients(_scored(*given), totals.numpy(), slopes, bfloat16=ctx.half, threads=threads)
+        found = sampled.gradients(_scored(*given), totals.numpy(), slopes, bfloat16=ctx.half, threads=ctx.threads)
         return (*map(torch.from_numpy, found), None, None)
 
 
