@@ -17,11 +17,11 @@ Last:  2026-11-23, 2 threads, 2 cores Zen 5 that other work shared at a lower pr
                             firth       5,425,500   18.3   223      .353 ±.099  .132 ±.059  .321 ±.037  .072 ±.005
        glove   (17.8 M, 1)  Stanford C  not timed   1    1,537      .447 ±.092  .220 ±.057  .469 ±.028  .259 ±.007
                             firth                  23.1   747      .457 ±.092  .213 ±.059  .457 ±.028  .264 ±.007
-       count   (17.8 M)     gensim      4,492,048   1      170      5 repeats
-                            firth      30,195,298   6.8    191      (5.5 - 8.8; runs before: 6.8, 7.3, 8.0)
-       threads (17.8 M, 3)  1 thread    3,938,641   1      191
-                            2 threads   5,826,727   1.5    191      by processor time 1.89; two processes of bare
-                                                                    matrix products reach 1.92 of one
+       count   (17.8 M)     gensim      5,067,171   1      170      5 repeats
+                            firth      42,718,887   8.3    191      (7.6 - 8.8; busier runs: 6.8, 6.8, 7.3)
+       threads (17.8 M, 3)  1 thread    4,192,773   1      190
+                            2 threads   7,742,184   1.85   191      (1.38 - 1.88); two processes of bare matrix products
+                                                                    reach 1.95 of one
        glove's parts on 3 M words: pairs counted and shuffled 20.9x, cells trained 18.6x. On 17.8 M Stanford's had
        little of the machine: the ratio is that of processor time. By that sg100 is 18.5x, cbow100 5.5x. sg100's peak
        was 208 MB before the first vectors were drawn in pieces.
