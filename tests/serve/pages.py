@@ -1,22 +1,15 @@
-"""What tests of the page share: the browser, waiting for what it shows, and a small collection that looks like text."""
+"""What tests of the page share: waiting for what it shows, and a small collection that looks like text."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from firth.arrays import Vectors, unit
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 PATIENCE = 60.0  # seconds
 TOPICS = {
     "birds": "robin sings in the old garden while swallows circle above the barn at dusk",
@@ -54,18 +47,6 @@ def documents() -> tuple[list[int], list[str], list[str], list[dict[str, Any]]]:
         texts.append(" ".join(rng.permutation(words)[:9]) + ". " + TOPICS[topic] + ".")
         payloads.append({"topic": topic, "year": 2018 + i % 6, "draft": i % 5 == 0})
     return [*ids, 999], [*titles, f"Evil {EVIL}"], [*texts, f"robin {EVIL}"], [*payloads, {"topic": EVIL, "year": 1}]
-
-
-@contextmanager
-def launched() -> Iterator[Any]:
-    """Chromium without a window; skips where there is none."""
-    sync_api: Any = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("no Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def until(tab: Any, expression: str) -> None:

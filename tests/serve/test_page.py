@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from chromium import launched
 from firth.serve import Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.keys import add_key
 from firth.serve.library import Library
 from firth.store import Collection, VectorSettings
-from serve.pages import EVIL, PATIENCE, Topical, documents, launched, until
+from serve.pages import EVIL, PATIENCE, Topical, documents, until
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from chromium import launched
 from firth.serve import Server, Settings, started
 from firth.serve.batcher import Served
 from firth.serve.library import Library
 from firth.store import Collection
-from serve.pages import Topical, documents, launched, until
+from serve.pages import Topical, documents, until
 
 BASE = 104_729  # seed of the other model
 

@@ -141,16 +141,17 @@ def _told(error: urllib.error.HTTPError, secret: str) -> str:
 
 def _retry_after(headers: Any) -> float | None:
     """Seconds that the service asks to wait: retry-after-ms, or Retry-After as seconds or as a date."""
-    for name, unit in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
-        value = headers.get(name)
-        if value is None:
+    for name, seconds in (("retry-after-ms", _milliseconds), ("Retry-After", float), ("Retry-After", _until)):
+        try:
+            return max(0.0, seconds(headers.get(name)))
+        except (TypeError, ValueError):  # not there, or written in another of the three ways
             continue
-        try:
-            return max(0.0, float(value) * unit)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-        except (TypeError, ValueError):
-            return None
     return None
+
+
+def _milliseconds(value: str) -> float:
+    return float(value) / 1000
+
+
+def _until(date: str) -> float:
+    return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
