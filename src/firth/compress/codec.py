@@ -108,7 +108,7 @@ def restore(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, path
         raise FormatError(f"codec {name!r} is not one of {', '.join(sorted(_RESTORE))}: upgrade firth", path=path)
     try:
         return _RESTORE[name](meta, arrays)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"damaged {name} codec: {error}", path=path) from error
 
 

@@ -200,7 +200,7 @@ class Flat:
             if codec and codec.dims != dims:
                 raise FormatError(f"damaged: the codec has {codec.dims} dimensions, the index {dims}")
             return cls(rows, ids, Keys.restore(meta, arrays, ids), codec, meta["metric"], dims)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise FormatError(f"damaged flat index: {error}", path=path) from error
 
     @property

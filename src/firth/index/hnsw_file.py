@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KIND = "hnsw"
 VERSION = 1
 MOST_EF = 1 << 20  # a beam; more is damage, not a setting
+LONGEST = float(np.finfo(np.float32).max)  # of a row's length
 _COLUMNS = {  # name: (type, columns where the number is fixed)
     "blocks": (np.uint8, None),
     "norms": (np.uint32, 1),
@@ -81,14 +82,16 @@ def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[A
     ef_construction = int(meta["ef_construction"])
     if not 1 <= ef_construction <= MOST_EF:
         raise FormatError(f"damaged: ef_construction {ef_construction}")
-    index = cls(dims, meta["metric"], m, ef_construction, codec, int(meta["seed"]))
-    index.longest = float(meta["longest"])
+    longest = float(meta["longest"])
+    if not 0 <= longest <= LONGEST:
+        raise FormatError(f"damaged: the longest row has length {longest}")
     columns = {name: _column(name, arrays[name]) for name in _COLUMNS}
     n = len(columns["keys"])
-    expected = {"blocks": index._graph.block_bytes, "rows": width, "upper": m}
-    for name, wide in expected.items():
-        if columns[name].ndim != 2 or columns[name].shape[1] != wide:
-            raise FormatError(f"damaged: {name} has shape {columns[name].shape}, expected (…, {wide})")
+    _wide(columns, "rows", width)  # before a graph of this width is made: a false one may not fit into memory
+    index = cls(dims, meta["metric"], m, ef_construction, codec, int(meta["seed"]))
+    index.longest = longest
+    _wide(columns, "blocks", index._graph.block_bytes)
+    _wide(columns, "upper", m)
     if any(len(column) != n for name, column in columns.items() if name != "upper"):
         raise FormatError(f"damaged: columns of {sorted({len(c) for c in columns.values()})} rows for {n} vectors")
     index._graph.open(*columns.values(), int(meta["entry"]))
@@ -99,6 +102,11 @@ def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[A
     measured = int(meta.get("measured", len(alive)))
     index.curve = Curve.restore(meta["curve"], measured) if meta["curve"] is not None else None
     return index
+
+
+def _wide(columns: dict[str, NDArray[Any]], name: str, width: int) -> None:
+    if columns[name].shape[1] != width:
+        raise FormatError(f"damaged: {name} has shape {columns[name].shape}, expected (…, {width})")
 
 
 def _column(name: str, array: NDArray[Any]) -> NDArray[Any]:
