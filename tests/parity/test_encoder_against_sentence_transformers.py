@@ -120,3 +120,17 @@ def test_a_dense_layer_behind_the_pooling_goes_both_ways(
     again = SentenceTransformer(str(tmp_path / "ours"), device="cpu")
     np.testing.assert_allclose(again.encode(abstracts[:6]), found, atol=1e-5)
     assert SentenceEncoder.load(tmp_path / "ours").fingerprint == ours.fingerprint
+
+
+def test_vectors_turned_onto_other_axes_are_turned_there_too(
+    minilm: Path, abstracts: list[str], tmp_path: Path
+) -> None:
+    ours = SentenceEncoder.load(minilm)
+    texts = abstracts[:6]
+    before = encoded(ours, texts, precision="float32")
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0]
+    ours.module.rotate(axes.astype(np.float32))
+    ours.save(tmp_path / "turned")
+    theirs = SentenceTransformer(str(tmp_path / "turned"), device="cpu").encode(texts)
+    np.testing.assert_allclose(theirs, before @ axes, atol=1e-5)
+    np.testing.assert_allclose(encoded(ours, texts, precision="float32"), theirs, atol=1e-5)

@@ -36,7 +36,7 @@ Refresh = Callable[[Any, int], Iterable[Pair]]
 class Trainable(Protocol):
     """An encoder whose weights can be trained: `SentenceEncoder`, and `WordsEncoder` of word vectors."""
 
-    module: Any  # a nn.Module with `width`
+    module: Any  # a nn.Module with `width` and `rotate`
 
     @property
     def dims(self) -> int:

@@ -6,11 +6,13 @@ through all layers on one thread, so that a text's bits depend neither on its ba
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from firth import kernels
@@ -61,6 +63,27 @@ class Network(nn.Module):
         for layer in self.dense:
             pooled = layer(pooled)
         return pooled
+
+    def rotate(self, axes: NDArray[np.float32]) -> Callable[[], None]:
+        """Multiply every vector by a (width, width) orthogonal matrix from now on; returns what takes it back.
+
+        The matrix becomes a last linear layer, or joins the last one where that has no activation.
+        """
+        kept, turn = copy.deepcopy(self.dense), torch.from_numpy(axes.T.copy()).to(self.bert.words.weight)
+
+        def take_back() -> None:
+            self.dense = kept
+
+        if self.dense and self.steps[-1].name == "Identity":
+            with torch.no_grad():
+                for value in self.steps[-1].linear.parameters():
+                    value.copy_(turn @ value)
+            return take_back
+        with torch.device("meta"):
+            linear = nn.Linear(self.width, self.width, bias=False)
+        linear.weight = nn.Parameter(turn)
+        self.dense.append(Dense(linear, "Identity"))
+        return take_back
 
     def pooled(self, ragged: Ragged, skip: int) -> Tensor:
         """(n, width) by torch, with gradient; texts of equal length are made neighbours, which share a step."""

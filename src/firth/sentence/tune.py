@@ -21,6 +21,7 @@ from firth.arrays import Encoder
 from firth.errors import SettingsError
 from firth.fit import FitSettings, Fitted, Point, Task, fit
 from firth.progress import Progress, silent
+from firth.sentence.axes import domain_axes
 from firth.sentence.course import Course, Refresh, Trainable, dropout
 from firth.sentence.denoise import Denoising
 from firth.sentence.objectives import IN_BATCH, TEMPERATURE
@@ -47,6 +48,7 @@ class TuneSettings:
     margin: float | None = None  # of triplet and contrastive; None = the loss's own
     symmetric: bool = False  # info_nce also from answer to query
     matryoshka: tuple[int, ...] = ()  # prefixes that shall be good vectors too, for instance 64, 128, 256
+    rotate: bool = True  # with prefixes: turn the vectors onto the queries' principal axes before, see axes.py
     max_tokens: int | None = None  # cut training documents; None = what the encoder reads
     dropout: float = 0.0
     mixes: tuple[float, ...] = ()  # shares of tuned weights tried on dev beside 1, the rest being the old weights
@@ -75,6 +77,8 @@ class TuneSettings:
             raise SettingsError(f"dropout: expected a probability below 1, got {self.dropout}")
         if any(not 0 < mix < 1 for mix in self.mixes):
             raise SettingsError(f"mixes: expected shares between 0 and 1, got {list(self.mixes)}")
+        if self.matryoshka and self.loss == "tsdae":
+            raise SettingsError(f"matryoshka: tsdae repairs texts by whole vectors, not by {list(self.matryoshka)}")
         self.fit  # noqa: B018  (its own checks)
 
     @property
@@ -88,6 +92,11 @@ class TuneSettings:
         return FitSettings(
             **{field.name: getattr(self, field.name) for field in fields(FitSettings) if hasattr(self, field.name)}
         )
+
+    @property
+    def rotated(self) -> bool:
+        """Whether vectors are turned; those that shall become a teacher's have the teacher's axes."""
+        return self.rotate and bool(self.matryoshka) and self.loss != "vector_mse"
 
     @property
     def falling(self) -> float:
@@ -168,8 +177,9 @@ def tune(
             f"{settings.loss} with dropout {settings.falling}: word vectors have none; it needs a transformer"
         )
     with dropout(encoder.module, settings.falling):
-        agree(encoder.module)
         course = _course(encoder, pairs, texts, settings, teacher, refresh, spill)
+        take_back = _turned(encoder, course, settings)
+        agree(encoder.module)
         task: Task[Any] = Task(
             module=course.module,
             loss=course.loss_of,
@@ -185,7 +195,9 @@ def tune(
         before = {name: value.detach().clone() for name, value in encoder.module.state_dict().items()}
         fitted = fit(task, settings.fit, folder=folder, progress=progress)
     mix, best, tried = _mixed(encoder, before, dev, settings, fitted)
-    if settings.matryoshka and fitted.best_epoch != 0:
+    if fitted.best_epoch == 0:
+        take_back()
+    elif settings.matryoshka:
         encoder.trained_dims = settings.matryoshka
     return Tuned(
         encoder,
@@ -215,6 +227,14 @@ def _course(
     if settings.loss == "simcse":
         pairs = (Pair(text, text) for text in texts)
     return Course(encoder, pairs, settings, teacher, refresh, spill)
+
+
+def _turned(encoder: Trainable, course: Course | Denoising, settings: TuneSettings) -> Callable[[], None]:
+    """Turn the vectors onto the domain's axes where that is asked for; returns what takes it back."""
+    if not settings.rotated or not isinstance(course, Course):
+        return lambda: None
+    take_back: Callable[[], None] = encoder.module.rotate(domain_axes(encoder, course.found, settings.seed))
+    return take_back
 
 
 def _mixed(

@@ -14,11 +14,12 @@ stands everywhere moves little, one that stands twice moves at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -175,6 +176,17 @@ class _Table(nn.Module):
         self.weights: Tensor
         self.register_buffer("weights", torch.from_numpy(weights.copy()))
         self.width = rows.shape[1]
+
+    def rotate(self, axes: NDArray[np.float32]) -> Callable[[], None]:
+        """Multiply every row by a (width, width) orthogonal matrix; returns what takes it back."""
+        kept = self.rows.weight.detach().clone()
+
+        def put(rows: Tensor) -> None:
+            with torch.no_grad():
+                self.rows.weight.copy_(rows)
+
+        put(kept @ torch.from_numpy(axes).to(kept))
+        return lambda: put(kept)
 
     def forward(self, ids: Tensor, offsets: Tensor) -> Tensor:
         """(n, width) weighted sums; ids (t,), offsets (n + 1,)."""
