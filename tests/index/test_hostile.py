@@ -15,7 +15,7 @@ from firth.index import HNSW, Flat
 from index.damaged import storm
 
 MUTATIONS = 600  # for each seed; benchmarks/bench_soundness.py tries a hundred thousand
-KINDS = 5  # of index
+KINDS = 6  # of index
 
 
 def saved(rows: Vectors, path: Path, kind: Any) -> bytes:
@@ -48,6 +48,18 @@ def test_damaged_files_give_an_error_or_an_answer(rows: Vectors, queries: Vector
     assert sum(seen.values()) == MUTATIONS
     for outcome in ("opened", "refused"):  # damage comes to each kind of index, and is noticed in each
         assert len({what.rpartition(", ")[0] for what in seen if what.endswith(outcome)}) == KINDS
+
+
+@pytest.mark.parametrize(("name", "value"), [("step", 1e-40), ("step", 0), ("step", 1e38), ("centre", 3e38)])
+def test_a_codec_whose_values_overflow_is_refused(rows: Vectors, tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "x"
+    saved(rows, path, HNSW)
+    held = files.read_arrays(path, kind="hnsw", version=1)
+    changed = np.array(held.arrays[f"codec.{name}"])
+    changed[5] = value
+    files.write_arrays(path, kind="hnsw", version=1, meta=held.meta, arrays=held.arrays | {f"codec.{name}": changed})
+    with pytest.raises(FormatError, match=r"x: .*damaged scalar codec: steps of"):
+        HNSW.load(path)
 
 
 @pytest.mark.parametrize("dims", [10**6, 2**32 - 1])

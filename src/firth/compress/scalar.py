@@ -32,6 +32,7 @@ UNIFORM_QUANTILE = 0.9999
 CUT = 3.0
 SAMPLE = 50_000  # rows that ranges are learnt from; more change them by less than a step
 SMALLEST_STEP = 1e-12  # a dimension that never varies still needs a step above zero
+LARGEST = 1e15  # of a step or a centre in a file; far beyond, squares of what codes stand for overflow float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +140,8 @@ class Scalar(Saved):
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The codec that `state` described."""
         centre, step, bits = row(arrays, "centre"), row(arrays, "step"), int(meta["bits"])
-        if bits not in _STEPS or len(centre) != len(step) or not (step > 0).all():
+        if bits not in _STEPS or len(centre) != len(step):
             raise ValueError(f"{bits} bits, {len(centre)} centres, {len(step)} steps")
+        if (step < np.float32(SMALLEST_STEP)).any() or (np.maximum(np.abs(centre), step) > LARGEST).any():
+            raise ValueError(f"steps of {step.min()} … {step.max()}, centres up to {np.abs(centre).max()}")
         return cls(centre, step, bits)
