@@ -1,7 +1,8 @@
 // The index families for Python: byte codes, exact scans, the graph.
 #include "bindings.hpp"
 #include "flat.hpp"
-#include "graph.hpp"
+#include "graph_space.hpp"
+#include "pairs.hpp"
 #include "threads.hpp"
 
 #include <nanobind/stl/optional.h>
@@ -28,6 +29,23 @@ void dot_codes(In2<int8_t> queries, In2<uint8_t> codes, Out2<int32_t> out) {
             dot_bytes4(row, queries.data() + i * width, width, sums);
             for (std::size_t l = 0; l < 4 && j + l < n; ++l) out(i, j + l) = sums[l];
         }
+}
+
+void pair_distances(In2<uint8_t> rows, In2<uint8_t> codes, Out2<uint32_t> out) {
+    const std::size_t q = rows.shape(0), n = codes.shape(0), width = codes.shape(1);
+    if (width % CODE_ALIGNMENT || rows.shape(1) != width || out.shape(0) != q || out.shape(1) != n)
+        throw std::invalid_argument("pair_distances: widths must agree and be a multiple of 64");
+    CodeSet some, all;
+    auto fill = [&](CodeSet &set, const In2<uint8_t> &from) {
+        auto code = [&](std::size_t i) { return from.data() + i * width; };
+        set.fill(from.shape(0), width, code, [&](std::size_t i) { return Bytes<true>::norm(code(i), width); });
+    };
+    fill(some, rows), fill(all, codes);
+    std::vector<uint32_t> distances(PAIR_ROWS * all.stride());
+    for (std::size_t i = 0; i < q; ++i) {
+        if (i % PAIR_ROWS == 0) all.distances(some, i, std::min(PAIR_ROWS, q - i), distances.data());
+        std::copy_n(distances.data() + i % PAIR_ROWS * all.stride(), n, out.data() + i * n);
+    }
 }
 
 void flat(In2<float> queries, In2<float> rows, std::size_t k, std::optional<In1<int64_t>> only, bool euclid,
@@ -134,6 +152,7 @@ Graph *make(uint32_t d, uint32_t width, uint32_t m, uint32_t ef_construction, in
 
 void bind_index(nb::module_ &m) {
     m.def("dot_codes", &dot_codes, nb::arg("queries"), nb::arg("codes"), nb::arg("out"));
+    m.def("pair_distances", &pair_distances, nb::arg("rows"), nb::arg("codes"), nb::arg("out"));
     m.def("flat", &flat, nb::arg("queries"), nb::arg("rows"), nb::arg("k"), nb::arg("only").none(), nb::arg("euclid"),
           nb::arg("longest"), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
     nb::class_<Graph>(m, "Graph")

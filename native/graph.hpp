@@ -123,6 +123,7 @@ struct Scratch {
     std::vector<int8_t> bytes;      // a query, or a node in the part of a query
     std::vector<float> floats;
     std::vector<uint64_t> chosen, ranked;
+    std::vector<uint32_t> todo;     // nodes to be compared
     std::vector<std::pair<double, uint32_t>> exact;
 
     bool visit(uint32_t node) {

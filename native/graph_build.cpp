@@ -1,4 +1,5 @@
-// Growth: nodes come in batches, and a batch is the same for any number of threads.
+// Growth: nodes come in batches, and a batch is the same for any number of threads. A large first batch over byte codes
+// is linked without walks (graph_start.hpp); for every other:
 //
 //   1. Each node of the batch looks for its neighbours in the graph as it was before the batch, and among the batch
 //      itself by comparing with all of it; it keeps a diverse choice (Malkov's heuristic) as its own links.
@@ -8,6 +9,8 @@
 // No list has two writers, so there are no locks, and the order of threads changes nothing: batch insertion after
 // ParlayANN (Dobson Manohar et al. 2023, arXiv:2305.04359), which leaves out the comparison within the batch and
 // therefore has to begin with batches of one.
+#include "graph_start.hpp"
+
 #include "graph_links.hpp"
 #include "threads.hpp"
 
@@ -85,26 +88,6 @@ void find_links(Graph &graph, const Space &space, const std::vector<uint32_t> &b
     }
 }
 
-// Step 2 for one list: sources are slots that link to `node` at `level`.
-template <class Space>
-void link_back(Graph &graph, const Space &space, uint32_t node, int level, std::vector<uint32_t> &sources,
-               Scratch &scratch) {
-    const uint32_t *link = graph.links(node, level);
-    const std::size_t most = graph.most_links(level);
-    std::size_t held = 0;
-    while (held < most && link[held] < graph.bound()) ++held;
-    std::erase_if(sources, [&](uint32_t s) { return std::find(link, link + held, s) != link + held; });
-    if (held + sources.size() <= most) {
-        for (uint32_t source : sources) store_link(graph.links(node, level) + held++, source);
-        return;
-    }
-    sources.insert(sources.end(), link, link + held);
-    rank(graph, space, node, sources.data(), sources.size(), scratch, scratch.ranked);
-    uint32_t kept[MOST_LINKS];
-    const std::size_t n = choose(graph, space, scratch.ranked, most, scratch, kept);
-    write_links(graph, node, level, kept, n);
-}
-
 template <class Space>
 bool link_batch(Graph &graph, const Space &space, const std::vector<uint32_t> &batch, int threads,
                 const std::atomic<bool> &stop) {
@@ -161,8 +144,10 @@ void Graph::reserve(std::size_t nodes, std::size_t groups) {
 
 void Graph::add(const uint8_t *codes, const float *vectors, const int64_t *names, std::size_t n, uint32_t *slots,
                 int threads, const std::atomic<bool> &stop) {
-    for (std::size_t begin = 0; begin < n && !stop.load(); begin += BATCH) {
-        const std::size_t end = std::min(n, begin + BATCH), reused = std::min(end - begin, free_slots.size());
+    const bool whole = settings.width && count.load() == 0 && n >= START_LEAST;
+    const std::size_t most = whole ? n : BATCH;
+    for (std::size_t begin = 0; begin < n && !stop.load(); begin += most) {
+        const std::size_t end = std::min(n, begin + most), reused = std::min(end - begin, free_slots.size());
         const uint32_t old = count.load();
         std::vector<uint32_t> batch(free_slots.end() - static_cast<std::ptrdiff_t>(reused), free_slots.end());
         for (uint32_t slot = old; batch.size() < end - begin; ++slot) batch.push_back(slot);
@@ -189,8 +174,9 @@ void Graph::add(const uint8_t *codes, const float *vectors, const int64_t *names
                 for (int level = 0; level <= levels[slot]; ++level) write_links(*this, slot, level, nullptr, 0);
             }
         }
-        const bool linked = settings.width ? link_batch(*this, Bytes<true>{*this}, batch, threads, stop)
-                                           : link_batch(*this, Floats<true>{*this}, batch, threads, stop);
+        const bool linked = whole            ? start_graph(*this, batch, threads, stop)
+                            : settings.width ? link_batch(*this, Bytes<true>{*this}, batch, threads, stop)
+                                             : link_batch(*this, Floats<true>{*this}, batch, threads, stop);
         if (!linked) {
             for (uint32_t slot : batch) upper_used -= slot >= old ? levels[slot] : 0;
             return;

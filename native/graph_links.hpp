@@ -50,4 +50,24 @@ inline void write_links(Graph &graph, uint32_t node, int level, const uint32_t *
     for (std::size_t i = n; i < graph.most_links(level); ++i) store_link(slot + i, NO_NODE);
 }
 
+// Adds links from `node` back to `sources`, the nodes that link to it at `level`; a list that overflows is chosen anew.
+template <class Space>
+void link_back(Graph &graph, const Space &space, uint32_t node, int level, std::vector<uint32_t> &sources,
+               Scratch &scratch) {
+    const uint32_t *link = graph.links(node, level);
+    const std::size_t most = graph.most_links(level);
+    std::size_t held = 0;
+    while (held < most && link[held] < graph.bound()) ++held;
+    std::erase_if(sources, [&](uint32_t s) { return std::find(link, link + held, s) != link + held; });
+    if (held + sources.size() <= most) {
+        for (uint32_t source : sources) store_link(graph.links(node, level) + held++, source);
+        return;
+    }
+    sources.insert(sources.end(), link, link + held);
+    rank(graph, space, node, sources.data(), sources.size(), scratch, scratch.ranked);
+    uint32_t kept[MOST_LINKS];
+    const std::size_t n = choose(graph, space, scratch.ranked, most, scratch, kept);
+    write_links(graph, node, level, kept, n);
+}
+
 }  // namespace firth

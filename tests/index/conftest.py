@@ -26,3 +26,9 @@ def rows() -> Vectors:
 def queries() -> Vectors:
     """(100, 64) unit rows from the same clusters."""
     return embeddings(100, seed=1)
+
+
+@pytest.fixture(scope="session")
+def many() -> Vectors:
+    """(12000, 64) unit rows, enough for a build without walks."""
+    return embeddings(12_000)

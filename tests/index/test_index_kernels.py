@@ -29,9 +29,21 @@ def test_products_of_codes_are_exact_integers(level: Any, rng: np.random.Generat
     np.testing.assert_array_equal(codes.dot_codes(queries, rows, module=level), codes.dot_codes_twin(queries, rows))
 
 
+@pytest.mark.parametrize("width", [64, 448])
+@pytest.mark.parametrize(("q", "n"), [(1, 1), (7, 15), (8, 48), (19, 100)])
+def test_distances_of_all_pairs_are_exact_integers(
+    level: Any, rng: np.random.Generator, width: int, q: int, n: int
+) -> None:
+    rows, others = (rng.integers(0, 256, (size, width)).astype(np.uint8) for size in (q, n))
+    found = codes.pair_distances(rows, others, module=level)
+    np.testing.assert_array_equal(found, codes.pair_distances_twin(rows, others))
+
+
 def test_the_largest_codes_do_not_saturate(level: Any) -> None:
     queries, rows = np.full((1, 4096), -128, np.int8), np.full((4, 4096), 255, np.uint8)
     np.testing.assert_array_equal(codes.dot_codes(queries, rows, module=level), -128 * 255 * 4096)
+    farthest = codes.pair_distances(rows[:1], np.zeros((4, 4096), np.uint8), module=level)
+    np.testing.assert_array_equal(farthest, 255 * 255 * 4096)
 
 
 @pytest.mark.parametrize("euclid", [False, True])

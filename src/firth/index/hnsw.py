@@ -1,10 +1,10 @@
 """HNSW: a graph of near neighbours, walked from a few entry points towards the query.
 
 Malkov and Yashunin 2016, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
-world graphs", arXiv:1603.09320. Where we differ: the walk compares centred int8 codes by integer kernels and the best
-of it are scored again exactly from the float32 rows; nodes come in batches, so the graph is the same for any number
-of threads; a removal repairs its neighbourhood, and what a change left without a way in is connected again
-(native/graph_*.cpp).
+world graphs", arXiv:1603.09320. Where we differ: the walk compares centred int8 codes by integer kernels and the
+best of it are scored again exactly from the float32 rows; nodes come in batches, so the graph is the same for any
+number of threads; a large first batch is split into leaves of near rows and linked without walks; a removal repairs
+its neighbourhood, and what a change left without a way in is connected again (native/graph_*.cpp).
 """
 
 from __future__ import annotations
@@ -332,16 +332,20 @@ class HNSW:
         return self._slots
 
     def _insert(self, ids: Ids, rows: Vectors, threads: int, progress: Progress) -> None:
-        """Rows into the graph, a chunk at a time; what is in when an exception comes stays in."""
-        for start in range(0, len(rows), CHUNK):
-            some = rows[start : start + CHUNK]
+        """Rows into the graph, a chunk at a time; what is in when an exception comes stays in.
+
+        The first rows of an empty graph over codes come all at once: the native half then compares them leaf by leaf.
+        """
+        chunk = CHUNK if self.codec is None or self._graph.count else max(len(rows), 1)
+        for start in range(0, len(rows), chunk):
+            some = rows[start : start + chunk]
             if self.metric == "dot":
                 some = levelled(some, self.longest)
             codes = np.empty((len(some), 0), np.uint8)
             if self.codec is not None:
                 width = -(-self._width // CODE_WIDTH) * CODE_WIDTH
                 codes = scalar_encode(some, self.codec.centre, self.codec.inverse, width=width, threads=threads)
-            names, slots = ids[start : start + CHUNK], np.empty(len(some), np.uint32)
+            names, slots = ids[start : start + chunk], np.empty(len(some), np.uint32)
             done = self._graph.add(codes, some, names, slots, threads)
             if self._slots is not None:
                 self._slots.update(zip(names[:done].tolist(), slots[:done].tolist(), strict=True))

@@ -46,6 +46,20 @@ def dot_codes_twin(queries: NDArray[np.int8], codes: Codes) -> NDArray[np.int32]
     return (queries.astype(np.int64) @ codes.T.astype(np.int64)).astype(np.int32)
 
 
+def pair_distances(rows: Codes, codes: Codes, *, module: Any = native) -> NDArray[np.uint32]:
+    """(q, n) squared distances, in steps of the code, of codes (q, w) to codes (n, w), w a multiple of 64."""
+    out = np.empty((len(rows), len(codes)), np.uint32)
+    module.pair_distances(rows, codes, out)
+    return out
+
+
+def pair_distances_twin(rows: Codes, codes: Codes) -> NDArray[np.uint32]:
+    """NumPy twin of `pair_distances`."""
+    apart = rows[:, None].astype(np.int64) - codes[None]
+    squared: NDArray[np.uint32] = (apart**2).sum(axis=2).astype(np.uint32)
+    return squared
+
+
 def kmeans(
     points: Vectors, k: int, drawn: NDArray[np.float64], *, rounds: int = 10, threads: int = 1, module: Any = native
 ) -> Vectors:
