@@ -4,15 +4,17 @@ Run:   make bench Q=search                      (100 k vectors and SciFact's 5,1
        make bench Q="search --rows wiki200k"
        make bench Q="search --small --peers"    (every peer of search_peers.py that is installed, 10 min)
 Last:  2026-11-23, 100,000 rows, 1,000 queries, 2 cores Zen 5
-       queries of the rows' own kind, one thread, x hnswlib (range of 5 repeats)
+       queries of the rows' own kind, one thread, x hnswlib (range of 3 repeats beside other work)
        system            k=10 at 0.95        k=10 at 0.99        k=100 at 0.95       k=100 at 0.99
-       firth             3.3 (2.7-3.4)       4.4 (4.4-4.5)       3.3 (3.2-3.3)       3.9 (3.3-4.1)
-       faiss HNSW        1.1 (1.1-1.2)       1.1 (1.1-1.2)       1.04 (0.9-1.1)      1.1 (1.1-1.2)
-       faiss HNSW SQ8    1.2 (1.2-1.2)       0.8 (0.8-0.8)       1.3 (1.2-1.3)       1.04 (1.0-1.1)
-       Squad questions over the same rows: k=10 3.5 and 3.9, k=100 3.0 and 3.7.
-       SciFact claims over its 5,183 abstracts: k=10 1.9 (1.8-2.0) and 2.1 (2.0-2.4), k=100 1.8 and 1.8.
-       Build on 2 threads: 19.8 s, hnswlib 22.4 s, faiss 25.8 s, faiss SQ8 23.0 s.
-       --small --peers, the same day, cores that other work kept busy: x hnswlib at 0.99 (range of 3 repeats)
+       firth             3.2 (3.1-3.6)       4.6 (4.5-5.4)       3.8 (3.0-4.3)       3.4 (3.2-3.8)
+       faiss HNSW        1.2 (1.1-1.3)       1.2 (1.1-1.3)       0.98 (0.98-1.2)     1.2 (1.1-1.2)
+       faiss HNSW SQ8    1.1 (1.1-1.2)       0.8 (0.7-0.8)       1.0 (0.9-1.3)       0.95 (0.9-1.0)
+       Squad questions over the same rows: k=10 3.4 and 4.0, k=100 3.6 and 4.2.
+       SciFact claims over its 5,183 abstracts: k=10 1.8 (1.7-2.0) and 2.1 (1.9-2.1), k=100 1.7 and 1.6.
+       Build on 2 threads: 12.3 s (9.0 s on calmer cores), hnswlib 26.8 s, faiss 29.0 s, faiss SQ8 25.0 s; of SciFact
+       0.7 s, most of it the curve of recall, hnswlib 0.4 s. Built by walks, 19.8 s beside hnswlib's 22.4 s, firth had
+       4.4 and, at k=100, 3.9 (3.3-4.1) at 0.99.
+       --small --peers, the same day, before the build without walks, busy cores: x hnswlib at 0.99 (range of 3 repeats)
        system            k=10                k=10, Squad         k=100               build, s
        firth             2.6 (2.2-2.9)       3.2 (3.0-3.8)       3.6 (3.5-5.3)       2.8
        SymphonyQG        2.7 (1.3-3.2)       3.0 (2.6-3.1)       1.4 (1.3-2.1)       4.7

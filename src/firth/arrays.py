@@ -102,5 +102,7 @@ def as_vectors(values: ArrayLike, *, dims: int | None = None, name: str = "vecto
 def unit(vectors: Vectors) -> Vectors:
     """Each row brought to length one; a row of zeros stays zeros."""
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
-    rows: Vectors = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    rows: Vectors = np.empty(vectors.shape, np.float32)
+    # Divided in float64 and rounded a few thousand at a time: a float64 copy of all rows would take longer to clear.
+    np.divide(vectors, np.where(lengths == 0, 1, lengths), out=rows, dtype=np.float64, casting="same_kind")
     return rows

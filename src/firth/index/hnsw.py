@@ -106,7 +106,7 @@ class HNSW:
             seed: of the levels, of the codec's sample and of the rows held out to measure recall.
             keys: n integers or strings; the row numbers if None.
             metric: "cosine", "dot" or "euclid".
-            progress: told how many rows are in.
+            progress: told how many rows are in: over codes once, when all but those held out are.
 
         Raises:
             ShapeError: not (n, d) finite numbers.
