@@ -42,6 +42,20 @@ void nibbles(In2<uint8_t> packed, std::size_t n, In2<float> tables, Allow allow,
     run(work, q * n * m / 16, threads);
 }
 
+void halves(In2<uint8_t> packed, std::size_t n, In2<float> queries, In1<float> centre, In1<float> step, Allow allow,
+            Out2<int64_t> ids, Out2<float> scores, int threads) {
+    const std::size_t q = queries.shape(0), d = queries.shape(1), m = packed.shape(1) / 16;
+    if (m == 0 || m % 4 || packed.shape(1) % 16 || d > m || packed.shape(0) * SCAN_BLOCK < n || centre.shape(0) != d ||
+        step.shape(0) != d)
+        throw std::invalid_argument("scan_halves: queries and codes do not fit");
+    const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
+    const auto work = [&](const std::atomic<bool> &stop) {
+        scan_halves(wanted, packed.data(), m, queries.data(), d, centre.data(), step.data(), ids.data(), scores.data(),
+                    threads, stop);
+    };
+    run(work, q * n * m / 16, threads);
+}
+
 void tables(In2<uint8_t> codes, In2<float> tables, Allow allow, Out2<int64_t> ids, Out2<float> scores, int threads) {
     const std::size_t q = tables.shape(0), n = codes.shape(0), m = codes.shape(1);
     if (m == 0 || tables.shape(1) != m * 256) throw std::invalid_argument("scan_tables: tables and codes do not fit");
@@ -70,6 +84,8 @@ void scalar(In2<uint8_t> codes, In2<float> queries, In1<float> centre, In1<float
 void bind_scan(nb::module_ &m) {
     m.def("scan_nibbles", &nibbles, nb::arg("packed"), nb::arg("n"), nb::arg("tables"), nb::arg("allow").none(),
           nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
+    m.def("scan_halves", &halves, nb::arg("packed"), nb::arg("n"), nb::arg("queries"), nb::arg("centre"),
+          nb::arg("step"), nb::arg("allow").none(), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
     m.def("scan_tables", &tables, nb::arg("codes"), nb::arg("tables"), nb::arg("allow").none(), nb::arg("ids"),
           nb::arg("scores"), nb::arg("threads"));
     m.def("scan_scalar", &scalar, nb::arg("codes"), nb::arg("queries"), nb::arg("centre"), nb::arg("step"),

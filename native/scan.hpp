@@ -22,6 +22,11 @@ struct ScanWanted {
 void scan_nibbles(const ScanWanted &wanted, const uint8_t *packed, std::size_t m, const float *tables, int64_t *ids,
                   float *scores, int threads, const std::atomic<bool> &stop);
 
+// packed as above, a value is centre + step * (code - 7.5); the score is its inner product with the query (q, d), d <= m.
+void scan_halves(const ScanWanted &wanted, const uint8_t *packed, std::size_t m, const float *queries, std::size_t d,
+                 const float *centre, const float *step, int64_t *ids, float *scores, int threads,
+                 const std::atomic<bool> &stop);
+
 // codes: (n, m), one byte each. tables: (q, m, 256).
 void scan_tables(const ScanWanted &wanted, const uint8_t *codes, std::size_t m, const float *tables, int64_t *ids,
                  float *scores, int threads, const std::atomic<bool> &stop);

@@ -22,7 +22,7 @@ PyObject *levels(PyObject *, PyObject *) {
             if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
-                __builtin_cpu_supports("avx512bf16"))
+                __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16"))
                 add("v4");
         }
     }

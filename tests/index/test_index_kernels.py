@@ -181,6 +181,10 @@ def test_scans_of_few_codes_equal_their_twins(
             scan.scan_scalar(held, asked, centre, step, k, allow=allow, threads=2, module=level),
             scan.scan_scalar_twin(held, asked, centre, step, k, allow=allow),
         ),
+        (
+            scan.scan_halves(scan.pack(held), n, asked, centre, step, k, allow=allow, threads=2, module=level),
+            scan.scan_halves_twin(held, asked, centre, step, k, allow=allow),
+        ),
     )
     for found, twin in pairs:
         np.testing.assert_allclose(found.scores, twin.scores, rtol=2e-6, atol=2e-6)
@@ -197,23 +201,39 @@ def test_scans_of_many_codes_find_what_their_twins_find(level: Any, rng: np.rand
         (scan.scan_nibbles(scan.pack(held), 9000, four, 10, module=level), scan.scan_nibbles_twin(held, four, 10)),
         (scan.scan_tables(held, eight, 10, module=level), scan.scan_tables_twin(held, eight, 10)),
         (scan.scan_scalar(held, *scalar, 10, module=level), scan.scan_scalar_twin(held, *scalar, 10)),
+        (scan.scan_halves(scan.pack(held), 9000, *scalar, 10, module=level), scan.scan_halves_twin(held, *scalar, 10)),
     )
     for found, twin in pairs:
         assert np.mean([len({*a} & {*b}) for a, b in zip(found.ids.tolist(), twin.ids.tolist(), strict=True)]) >= 9.7
 
 
-def test_scans_are_the_same_bits_at_every_level_and_for_any_threads(rng: np.random.Generator) -> None:
-    held = rng.integers(0, 256, (20_000, 24)).astype(np.uint8)
-    tables = rng.normal(size=(5, 48, 16)).astype(np.float32)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("q", [1, 5])
+def test_scans_are_the_same_bits_at_every_level_and_for_any_threads(
+    rng: np.random.Generator, q: int, masked: bool
+) -> None:
+    n = 20_007
+    held = rng.integers(0, 256, (n, 24)).astype(np.uint8)
+    tables = rng.normal(size=(q, 48, 16)).astype(np.float32)
+    asked, centre, step = rng.normal(size=(q, 48)), rng.normal(size=48), rng.uniform(0.5, 1, 48)
+    scalar = [values.astype(np.float32) for values in (asked, centre, step)]
+    allow = rng.random(n) < 0.01 if masked else None
     packed = scan.pack(held)
-    found = [
-        scan.scan_nibbles(packed, 20_000, tables, 20, threads=threads, module=kernels.load(name))
-        for name in kernels.levels()
-        for threads in (1, 3)
-    ]
-    for other in found[1:]:
-        np.testing.assert_array_equal(found[0].ids, other.ids)
-        np.testing.assert_array_equal(found[0].scores, other.scores)
+    for search in (
+        lambda **how: scan.scan_nibbles(packed, n, tables, 20, allow=allow, **how),
+        lambda **how: scan.scan_halves(packed, n, *scalar, 20, allow=allow, **how),
+    ):
+        found = [search(threads=t, module=kernels.load(name)) for name in kernels.levels() for t in (1, 3)]
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0].ids, other.ids)
+            np.testing.assert_array_equal(found[0].scores, other.scores)
+
+
+def test_equal_codes_are_ordered_by_number(level: Any) -> None:
+    held = np.repeat(np.arange(4, dtype=np.uint8) * 0x11, 1000)[:, None].repeat(8, axis=1)
+    tables = np.tile(np.arange(16, dtype=np.float32), (3, 16, 1))
+    found = scan.scan_nibbles(scan.pack(held), 4000, tables, 10, module=level)
+    np.testing.assert_array_equal(found.ids, np.tile(np.arange(3000, 3010), (3, 1)))
 
 
 def test_the_largest_tables_do_not_overflow_their_sums(level: Any) -> None:

@@ -2,7 +2,8 @@
 
 | codec | how |
 |---|---|
-| sub-codes of 4 bits: `Product(bits=4)`, `Binary`, `Scalar(bits=4)` | tables of 16, packed in blocks of 32 vectors |
+| sub-codes of 4 bits: `Product(bits=4)`, `Binary` | tables of 16, packed in blocks of 32 vectors |
+| `Scalar` of 4 bits | integer products of packed codes; tables of 16 under Euclid |
 | sub-codes of 8 bits: `Product` | tables of 256 |
 | `Scalar` of 8 bits, inner products | integer products of bytes |
 | `Prefix`, inner products | float32 rows |
@@ -52,15 +53,19 @@ class CodeScan:
 
     def search(self, queries: Vectors, k: int, *, allow: Mask | None, threads: int) -> Neighbours:
         """The k best rows of each query; allow: (n,) of those that may appear."""
-        if self._sub_codes:
+        whole = not self._euclid and isinstance(self._inner, Scalar | Prefix)
+        if self._sub_codes and not whole:
             return self._by_tables(queries, k, allow, threads)
-        if self._euclid or not isinstance(self._inner, Scalar | Prefix):
+        if not whole:
             return self._decoded(queries, k, allow, threads)
         if isinstance(self._codec, Chain):
             queries = np.ascontiguousarray(queries[:, : self._codec.first.keep])
         if isinstance(self._inner, Scalar):
             centre, step = self._inner.centre, self._inner.step
+            if self._sub_codes:
+                return scan.scan_halves(self._codes, self._n, queries, centre, step, k, allow=allow, threads=threads)
             return scan.scan_scalar(self._codes, queries, centre, step, k, allow=allow, threads=threads)
+        assert isinstance(self._inner, Prefix)
         asked = np.ascontiguousarray(queries[:, : self._inner.keep])
         rows = np.ascontiguousarray(self._codes).view(np.float32)
         return flat(asked, rows, k, only=None if allow is None else np.flatnonzero(allow), threads=threads)
@@ -80,6 +85,8 @@ class CodeScan:
             else:
                 near = scan.scan_tables(self._codes, tables, k, allow=allow, threads=threads)
             found.append(near)
+        if len(found) == 1:
+            return found[0]
         if not found:
             return Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
         return Neighbours(np.concatenate([n.ids for n in found]), np.concatenate([n.scores for n in found]))

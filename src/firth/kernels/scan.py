@@ -57,8 +57,10 @@ def scan_nibbles(
     allow: (n,) of the rows that may appear.
     """
     q, m, _ = tables.shape
-    wide = np.zeros((q, packed.shape[1] // 16, 16), np.float32)
-    wide[:, :m] = tables
+    wide = np.ascontiguousarray(tables)
+    if m * 16 < packed.shape[1]:
+        wide = np.zeros((q, packed.shape[1] // 16, 16), np.float32)
+        wide[:, :m] = tables
     ids, scores = _empty(q, k)
     module.scan_nibbles(packed, n, wide.reshape(q, -1), _bytes(allow), ids, scores, threads)
     return Neighbours(ids, scores)
@@ -68,6 +70,33 @@ def scan_nibbles_twin(codes: Codes, tables: Vectors, k: int, *, allow: Mask | No
     """NumPy twin of `scan_nibbles`, over codes that are not packed."""
     halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)[:, : tables.shape[1]]
     return scan_tables_twin(halves, tables, k, allow=allow)
+
+
+def scan_halves(
+    packed: Codes,
+    n: int,
+    queries: Vectors,
+    centre: Vectors,
+    step: Vectors,
+    k: int,
+    *,
+    allow: Mask | None = None,
+    threads: int = 1,
+    module: Any = native,
+) -> Neighbours:
+    """The k best of n packed codes by inner product with queries (q, d); a value is centre + step · (code - 7.5)."""
+    ids, scores = _empty(len(queries), k)
+    module.scan_halves(packed, n, queries, centre, step, _bytes(allow), ids, scores, threads)
+    return Neighbours(ids, scores)
+
+
+def scan_halves_twin(
+    codes: Codes, queries: Vectors, centre: Vectors, step: Vectors, k: int, *, allow: Mask | None = None
+) -> Neighbours:
+    """NumPy twin of `scan_halves`, over codes that are not packed."""
+    halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)[:, : queries.shape[1]]
+    rows = centre + step * (halves.astype(np.float32) - np.float32(7.5))
+    return _best(queries.astype(np.float64) @ rows.T.astype(np.float64), k, allow)
 
 
 def scan_tables(
