@@ -4,18 +4,20 @@ One thread; "batch" asks 200 queries at once, "single" one after the other. reca
 exact search of float32. turbovec is left out where it is not installed (pip install turbovec).
 
 Run:   make bench Q=scan                (100,000 vectors, 5 min on 2 cores; --small 20,000 vectors, 1 min)
-Last:  2026-11-23, --small, 2 cores Zen 5 that other work kept busy
+Last:  2026-11-23, 100,000 vectors, 3 repeats, 2 cores Zen 5 that other work kept busy
        system           bytes  recall@10  batch, queries/s  single, queries/s
-       firth pq96x4     48     0.675      13,970            14,780
-       faiss PQ96x4fs   48     0.664      52,150            42,960
-       firth pq192x4    96     0.822      11,440            11,030
-       faiss PQ192x4fs  96     0.819      30,710            25,820
-       turbovec 2 bits  100    0.821      42,450            24,990
-       firth sq4        192    0.936       8,309             8,539
-       turbovec 4 bits  196    0.949      28,840             6,791
-       firth binary     48     0.673      16,840             9,531
-       firth sq8        384    0.996       5,270             4,979
-       faiss is 2.3 to 3.7 times as fast at equal bytes and recall; turbovec is ahead in batches.
+       firth pq96x4     48     0.665      9,410             10,240
+       faiss PQ96x4fs   48     0.674      13,070            11,270
+       firth binary     48     0.645      10,020            7,548
+       firth pq192x4    96     0.811      7,019             5,653
+       faiss PQ192x4fs  96     0.808      5,632             5,881
+       turbovec 2 bits  100    0.827      8,340             5,787
+       firth sq4        192    0.936      6,058             1,879
+       turbovec 4 bits  196    0.951      11,660            6,784
+       firth sq8        384    0.997      1,808             470
+       Ahead of faiss at 96 bytes in a batch, level one by one; behind at 48 bytes, and behind turbovec.
+       --small (20,000 vectors): pq96x4 37,810 / 20,470 (faiss 49,570 / 37,910), pq192x4 22,760 / 14,950 (30,010 /
+       23,830), sq4 20,450 / 12,410 (turbovec 4 bits 19,600 / 6,624).
 """
 
 from __future__ import annotations

@@ -1,0 +1,173 @@
+"""What does each codec keep of a search's quality, for how many bytes and at what speed?
+
+Each codec is trained on the documents, and its codes are searched exactly: alone, and with the best OVER · 10 of them
+scored again from float32. "kept" is the share of float32's nDCG@10 with its 95 % interval (the queries drawn with
+replacement, both systems on the same draw); recall@10 here is of the judged documents. Queries a second are of a scan
+of one thread in a batch, without the re-scoring; "as" is how many times smaller than float32 a vector is.
+
+Run:   make bench Q=codecs             (8 min on 2 cores once the vectors are there; --small Cranfield, MiniLM, 20 s)
+Last:  2026-11-23, MiniLM, nDCG@10 kept in %, 2 cores Zen 5 that other work kept busy (rates are rough)
+       codec             bytes        squad_sent, 2,000 queries            Cranfield, 225 queries
+                                      alone              re-scored         alone              re-scored
+       sq8               384 (4x)     100.0 [99.9, 100.1]  100.0           99.8 [99.5, 100.1]   100.0
+       sq4               192 (8x)     99.7 [99.3, 100.1]   100.0           100.1 [98.4, 101.8]  100.0
+       pq96              96 (16x)     98.9 [98.3, 99.4]    100.0           99.6 [97.7, 101.6]   100.0
+       pq48              48 (32x)     95.7 [94.7, 96.6]    100.0           101.2 [97.9, 104.5]  100.0
+       opq48             48 (32x)     95.7 [94.9, 96.5]    100.0           97.6 [94.9, 100.1]   100.0
+       pq96x4            48 (32x)     96.8 [95.9, 97.7]    100.0           95.4 [91.6, 99.0]    99.7
+       binary            48 (32x)     96.0 [95.0, 96.9]    100.0           87.2 [83.0, 91.5]    100.4
+       rbinary           48 (32x)     95.9 [95.0, 96.8]    100.0           95.2 [90.9, 99.3]    99.9
+       pq24              24 (64x)     83.4 [81.9, 84.8]    99.1            96.3 [91.7, 100.6]   100.2
+       opq24             24 (64x)     89.7 [88.4, 91.0]    99.8            97.5 [94.3, 100.6]   100.0
+       opq48x4           24 (64x)     89.8 [88.6, 91.1]    99.7            94.6 [90.5, 98.8]    99.7
+       prefix128+sq4     64 (24x)     92.5 [91.3, 93.6]    99.9            90.8 [86.7, 95.3]    99.6
+       prefix128+pq16    16 (96x)     81.2 [79.6, 82.8]    98.3            86.2 [81.6, 91.2]    98.8
+       prefix128+binary  16 (96x)     81.6 [80.0, 83.2]    98.4            74.0 [68.2, 79.4]    93.8 [90.1, 96.8]
+       Shares above 100 are chance. The rest, with recall@10 and queries/s, is in results/codecs.json and
+       codecs_small.json; SciFact and mpnet are measured by the same command where their vectors are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import measure
+from firth.arrays import Neighbours, Vectors
+from firth.compress import rescore, train
+from firth.evaluate.retrieval import Scores
+from firth.evaluate.retrieval import measure as judge
+from firth.evaluate.statistics import bootstrap_of
+from firth.index import Flat
+from vectors import sampled, vectors
+
+K, OVER = 10, 4  # neighbours, and how many times as many are scored again
+REPEATS = 3  # of a timed scan; the fastest counts
+SEED = 0
+# set: documents, queries, folder of its judgements
+SETS = {
+    "scifact": ("scifact_docs", "scifact_queries", "scifact"),
+    "cranfield": ("cranfield_docs", "cranfield_queries", "cranfield"),
+    "squad_sent": ("squad_docs", "squad_sample", "squad_sent_test"),
+}
+MODELS = {"MiniLM": "", "mpnet": "@mpnet"}
+MEASURES = ("ndcg@10", "recall@10")
+
+
+def main() -> None:
+    """Measure every codec on every set; each set is printed and saved when it is done."""
+    flags = argparse.ArgumentParser()
+    flags.add_argument("--small", action="store_true")
+    flags.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    flags.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    settings = flags.parse_args()
+    cells = [("MiniLM", "cranfield")] if settings.small else _cells(settings.models, settings.sets)
+    question = "codecs_small" if settings.small else "codecs"
+    for model, name in cells:
+        found = list(_measured(model, name))
+        print(f"\n{name}, {model}, {found[0]['queries']} queries, {found[0]['documents']} documents")
+        measure.table([{key: line[key] for key in _SHOWN} for line in found])
+        earlier = (measure.last_result(question) or {"table": []})["table"]
+        lines = [line for line in earlier if (line["model"], line["set"]) != (model, name)] + found
+        result = {"k": K, "over": OVER, "seed": SEED, "table": lines, "environment": measure.environment("numpy")}
+        measure.save(question, result)
+
+
+_SHOWN = ("codec", "bytes", "as", "ndcg@10", "kept", "re-scored", "kept, re-scored", "recall@10",
+          "recall@10, re-scored", "queries/s")  # fmt: skip
+
+
+def names(d: int) -> list[str]:
+    """Codecs from 4 to 96 times smaller than float32 at d dimensions, smaller ones last."""
+    half, third = d // 2, d // 3
+    found = ["sq8", "sq4", f"pq{d // 4}", f"pq{d // 8}", f"opq{d // 8}", f"pq{d // 4}x4", f"opq{d // 4}x4"]
+    found += [f"pq{d // 16}", f"opq{d // 16}", f"pq{d // 8}x4", f"opq{d // 8}x4", "binary", "rbinary"]
+    found += [f"prefix{half}+sq8", f"prefix{third}+sq8", f"prefix{half}+sq4", f"prefix{third}+sq4"]
+    found += [f"prefix{half}+pq{half // 8}", f"prefix{half}+binary", f"prefix{third}+pq{third // 8}"]
+    return [*found, f"prefix{third}+binary", f"prefix{half}+pq{half // 16}"]
+
+
+def _cells(models: list[str], sets: list[str]) -> list[tuple[str, str]]:
+    return [(model, name) for model in models for name in sets]
+
+
+def _measured(model: str, name: str) -> Iterator[dict[str, Any]]:
+    documents, queries, judgements = _load(model, name)
+    keys, asked = list(judgements), np.ascontiguousarray(queries)
+    exact = Flat.build(documents)
+    whole = _judged(exact.search(asked, K), keys, judgements)
+    base = whole.per_query["ndcg@10"]
+    about = {"model": model, "set": name, "queries": len(keys), "documents": len(documents)}
+    d = documents.shape[1]
+    yield about | _line("float32", 4 * d, d, whole, whole, base, _rate(exact, asked))
+    for codec_name in names(d):
+        codec = train(codec_name, documents, seed=SEED)
+        index = Flat.build(documents, codec=codec)
+        found = index.search(asked, OVER * K)
+        alone = _judged(Neighbours(found.ids[:, :K], found.scores[:, :K]), keys, judgements)
+        again = _judged(rescore(asked, found, documents, K), keys, judgements)
+        yield about | _line(codec_name, codec.bytes_per_vector, d, alone, again, base, _rate(index, asked))
+
+
+def _line(
+    codec: str, size: int, d: int, alone: Scores, again: Scores, base: NDArray[np.float64], rate: float
+) -> dict[str, Any]:
+    line: dict[str, Any] = {"codec": codec, "bytes": size, "as": f"{4 * d / size:.0f}x"}
+    for scores, suffix, mark in ((alone, "", "ndcg@10"), (again, ", re-scored", "re-scored")):
+        values = scores.per_query["ndcg@10"]
+        kept = bootstrap_of(lambda some, all_: float(some.mean() / all_.mean()), [values, base], SEED)
+        line[mark] = f"{scores.mean['ndcg@10']:.3f}"
+        line[f"kept{suffix}"] = f"{100 * kept.value:.1f} [{100 * kept.low:.1f}, {100 * kept.high:.1f}]"
+        line[f"share{suffix}"] = {"value": kept.value, "low": kept.low, "high": kept.high}
+        line[f"recall@10{suffix}"] = f"{scores.mean['recall@10']:.3f}"
+    return line | {"queries/s": float(f"{rate:.3g}")}
+
+
+def _judged(found: Neighbours, keys: list[str], judgements: dict[str, dict[str, float]]) -> Scores:
+    run = {
+        key: {str(i): float(-place) for place, i in enumerate(row)}
+        for key, row in zip(keys, found.ids.tolist(), strict=True)
+    }
+    return judge(run, judgements, MEASURES)
+
+
+def _rate(index: Flat, asked: Vectors) -> float:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        index.search(asked, K, threads=1)
+        seconds.append(time.perf_counter() - start)
+    return len(asked) / min(seconds)
+
+
+def _load(model: str, name: str) -> tuple[Vectors, Vectors, dict[str, dict[str, float]]]:
+    """Documents, the judged queries, and query id -> row of the document -> grade."""
+    of_documents, of_queries, folder = SETS[name]
+    place = {key: str(i) for i, key in enumerate(_ids(folder, "corpus"))}
+    queries = _ids(folder, "queries")
+    if of_queries == "squad_sample":
+        queries = [queries[i] for i in sampled(len(queries))]
+    judgements: dict[str, dict[str, float]] = {}
+    for line in (measure.DATA / "retrieval" / folder / "qrels" / "test.tsv").read_text().splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        judgements.setdefault(query, {})[place[document]] = float(grade)
+    rows = [i for i, key in enumerate(queries) if max(judgements.get(key, {}).values(), default=0) > 0]
+    judged = {queries[i]: judgements[queries[i]] for i in rows}
+    suffix = MODELS[model]
+    return vectors(of_documents + suffix), vectors(of_queries + suffix)[rows], judged
+
+
+def _ids(folder: str, part: str) -> list[str]:
+    with gzip.open(measure.DATA / "retrieval" / folder / f"{part}.jsonl.gz", "rt") as file:
+        return [json.loads(line)["_id"] for line in file]
+
+
+if __name__ == "__main__":
+    main()
