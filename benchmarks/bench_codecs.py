@@ -7,24 +7,22 @@ of one thread in a batch, without the re-scoring; "as" is how many times smaller
 
 Run:   make bench Q=codecs             (8 min on 2 cores once the vectors are there; --small Cranfield, MiniLM, 20 s)
 Last:  2026-11-23, MiniLM, nDCG@10 kept in %, 2 cores Zen 5 that other work kept busy (rates are rough)
-       codec             bytes        squad_sent, 2,000 queries            Cranfield, 225 queries
-                                      alone              re-scored         alone              re-scored
-       sq8               384 (4x)     100.0 [99.9, 100.1]  100.0           99.8 [99.5, 100.1]   100.0
-       sq4               192 (8x)     99.7 [99.3, 100.1]   100.0           100.1 [98.4, 101.8]  100.0
-       pq96              96 (16x)     98.9 [98.3, 99.4]    100.0           99.6 [97.7, 101.6]   100.0
-       pq48              48 (32x)     95.7 [94.7, 96.6]    100.0           101.2 [97.9, 104.5]  100.0
-       opq48             48 (32x)     95.7 [94.9, 96.5]    100.0           97.6 [94.9, 100.1]   100.0
-       pq96x4            48 (32x)     96.8 [95.9, 97.7]    100.0           95.4 [91.6, 99.0]    99.7
-       binary            48 (32x)     96.0 [95.0, 96.9]    100.0           87.2 [83.0, 91.5]    100.4
-       rbinary           48 (32x)     95.9 [95.0, 96.8]    100.0           95.2 [90.9, 99.3]    99.9
-       pq24              24 (64x)     83.4 [81.9, 84.8]    99.1            96.3 [91.7, 100.6]   100.2
-       opq24             24 (64x)     89.7 [88.4, 91.0]    99.8            97.5 [94.3, 100.6]   100.0
-       opq48x4           24 (64x)     89.8 [88.6, 91.1]    99.7            94.6 [90.5, 98.8]    99.7
-       prefix128+sq4     64 (24x)     92.5 [91.3, 93.6]    99.9            90.8 [86.7, 95.3]    99.6
-       prefix128+pq16    16 (96x)     81.2 [79.6, 82.8]    98.3            86.2 [81.6, 91.2]    98.8
-       prefix128+binary  16 (96x)     81.6 [80.0, 83.2]    98.4            74.0 [68.2, 79.4]    93.8 [90.1, 96.8]
-       Shares above 100 are chance. The rest, with recall@10 and queries/s, is in results/codecs.json and
-       codecs_small.json; SciFact and mpnet are measured by the same command where their vectors are.
+       codec             bytes      squad_sent (2,000)   again  SciFact (300)        again  Cranfield (225)      again
+       sq8               384 (4x)   100.0 [99.9, 100.1]  100.0  100.1 [100.0, 100.5] 100.0  99.8 [99.5, 100.1]   100.0
+       sq4               192 (8x)   99.7 [99.3, 100.1]   100.0  100.1 [99.4, 100.9]  100.0  100.1 [98.4, 101.8]  100.0
+       pq96              96 (16x)   98.9 [98.3, 99.4]    100.0  99.2 [97.7, 100.6]   100.0  99.6 [97.7, 101.6]   100.0
+       pq48              48 (32x)   95.7 [94.7, 96.6]    100.0  97.3 [94.6, 100.3]   100.1  101.2 [97.9, 104.5]  100.0
+       opq48             48 (32x)   95.7 [94.9, 96.5]    100.0  97.0 [94.8, 99.5]    100.0  97.6 [94.9, 100.1]   100.0
+       pq96x4            48 (32x)   96.8 [95.9, 97.7]    100.0  97.2 [94.4, 99.9]    99.9   95.4 [91.6, 99.0]    99.7
+       binary            48 (32x)   96.0 [95.0, 96.9]    100.0  94.4 [91.0, 97.9]    99.7   87.2 [83.0, 91.5]    100.4
+       rbinary           48 (32x)   95.9 [95.0, 96.8]    100.0  95.7 [93.0, 98.5]    100.0  95.2 [90.9, 99.3]    99.9
+       pq24              24 (64x)   83.4 [81.9, 84.8]    99.1   85.5 [81.7, 89.5]    98.3   96.3 [91.7, 100.6]   100.2
+       opq24             24 (64x)   89.7 [88.4, 91.0]    99.8   90.2 [86.7, 93.7]    99.3   97.5 [94.3, 100.6]   100.0
+       prefix128+sq4     64 (24x)   92.5 [91.3, 93.6]    99.9   91.3 [87.6, 95.1]    98.9   90.8 [86.7, 95.3]    99.6
+       prefix128+pq16    16 (96x)   81.2 [79.6, 82.8]    98.3   76.9 [72.4, 81.8]    96.7   86.2 [81.6, 91.2]    98.8
+       prefix128+binary  16 (96x)   81.6 [80.0, 83.2]    98.4   74.8 [69.9, 80.1]    95.1   74.0 [68.2, 79.4]    93.8
+       "again": 40 rows scored again. Shares above 100 are chance. recall@10, queries/s and more: results/codecs.json.
+       mpnet is measured by the same command where its vectors are.
 """
 
 from __future__ import annotations
