@@ -5,17 +5,21 @@
 // both halves less 256 times the odd ones leaves the even ones.
 // Source: André et al. 2017, "Accelerated nearest neighbor search with Quick ADC", arXiv:1704.07355.
 //
-// Tried (20,000 vectors of 96 sub-codes, 10 neighbours, v4, a busy core of a Zen 5; microseconds a query without
-// Python, in a batch of 200 and one by one; the first two lines with Python):
-//   a second thread for Ctrl-C only where the scan takes some milliseconds     70 and 370 -> 80
-//   sums compared in registers, not one by one                                 71 and 68
-//   vpermb and vpdpbusd instead of a shuffle, shifts and 16-bit sums           36 -> 24.6, 27.5 -> 17.4
-//   vpdpbusd written out, since GCC 12 copied each sum twice                   26.4 -> 25.1
-//   four queries a pass, not eight, whose sums do not fit beside the rest      the sums alone 12.1 -> 10.7
-//   a list started from the 36th best of the first 1,024 rows                  25.1 -> 19.9
-//   lists cut by bisection over registers, not by std::nth_element             19.9 -> 20.1, not taken
-//   codes asked for 4 KB ahead, 100,000 vectors                                one by one 75 -> 58
-//   float64 scores only for rows near enough to the k-th, four at a time       a third of 36 rows at 192 sub-codes
+// Tried (20,000 vectors of 96 sub-codes, 10 neighbours, v4, a busy core of a Zen 5; microseconds a query, in a batch of
+// 200 and one by one).
+// With Python:
+//   a second thread for Ctrl-C at each call                                    69, 370
+//   none for scans of under some milliseconds                                  78, 83
+//   sums compared in registers, not one by one                                 71, 68
+//   lists cut by std::nth_element, not heaps; four float64 scores at a time    40, 68
+//   vpermb and vpdpbusd, eight queries a pass, not a shuffle and 16-bit sums   28, 62
+// Without Python:
+//   the last of these                                                          24.6, 17.5
+//   vpdpbusd written out, since GCC 12 copied each sum twice in each round     25.1, 17.2 (26.4 just before)
+//   four queries a pass, not eight, whose sums do not fit beside the rest      the sums alone 13.1 -> 11.3 in a batch
+//   a list started from the 36th best of the first 1,024 rows                  19.9, 16.4
+//   lists cut by bisection over registers, not by std::nth_element             20.1, 17.7, not taken
+//   codes asked for 4 KB ahead, 100,000 vectors one by one                     75 -> 58
 #include "scan.hpp"
 
 #include "nibbles.hpp"

@@ -1,9 +1,9 @@
 // See scan.hpp. Scalar codes of 4 bits: the query's weights rounded to bytes, times the codes as they are.
 //
 // Tried (20,000 vectors of 384 dimensions, v4, a busy core of a Zen 5, microseconds a query in a batch):
-//   tables of 16 for each dimension (scan.cpp), without the time to make them    65
-//   products with weights, four queries a pass                                   35; six 34, eight 43
-//   codes asked for 4 KB ahead, 100,000 vectors one by one                       930 -> 520
+//   tables of 16 for each dimension (scan.cpp), without the time to make them    64 to 69
+//   products with weights, four queries a pass                                   35 to 45; six 34, eight 43
+//   codes asked for 4 KB ahead, 100,000 vectors one by one                       912 to 946 -> 478 to 575
 #include "scan.hpp"
 
 #include "nibbles.hpp"
