@@ -1,14 +1,12 @@
 """What does a batch of 1,024 pairs cost when it is embedded in pieces, against embedding it whole?
 
-Run:   make bench Q=batches            (7 min on 2 cores; --small 1 min)
-Last:  2026-11-23, batch 1,024 (57,000 tokens), 2 threads, 2 cores Zen 5 that other work shared; two turns each
-       embedded   pieces of     pairs/s  range        of whole's  megabytes  of its memory  mean loss
-       whole                    52.6     16.9 - 57.9  1           8,194      1              1.028
-       in pieces  4,096 tokens  49.8     9.7 - 61.1   0.95        2,371      0.29           1.020
-       whole                    55.0     50.5 - 57.5  1           8,200      1              1.009
-       in pieces  8,192 tokens  61.5     60.3 - 63.0  1.12        3,088      0.38           1.025
-       Pieces are of 2,048 tokens since, for a quarter of the memory; not measured yet. One more forward pass costs
-       less than what the allocation of eight gigabytes does.
+Run:   make bench Q=batches            (6 min on 2 cores; --small 1 min)
+Last:  2026-11-23, batch 1,024 (57,000 tokens), 2 threads, 2 cores Zen 5 with other work at low priority; two turns
+       embedded                     pairs/s  range        of whole's  megabytes  of its memory  mean loss
+       whole                        34.6     32.5 - 42.4  1           8,198      1              1.023
+       in pieces of 2,048 tokens    43.4     39.8 - 45.5  1.25        1,832      0.22           1.012
+       Pieces of 4,096 took 0.29 of the memory, of 8,192 0.38, at 0.95 and 1.12 times the rows a second. One more
+       forward pass costs less than what the allocation of eight gigabytes does.
 
 all-MiniLM-L6-v2, SQuAD questions with the sentences that answer them, InfoNCE, AdamW; one step is one batch. Whole
 keeps every activation until the gradient; pieces of 2,048 tokens keep one piece's, for one more forward pass. Each run

@@ -1,6 +1,6 @@
 """From BERT to Sentence-BERT: how well do sentence vectors agree with people before and after each objective?
 
-Run:   make bench Q="sentences --bert BERT"   (6 min on 2 cores; --small 1 min)
+Run:   make bench Q="sentences --bert BERT"   (6 min on 2 cores; --small 1 min; a run that stopped goes on)
        BERT is a folder of firth pretrain, see docs/pretraining.md
 Last:  never
 
@@ -93,20 +93,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bert", type=Path, help="without it only the published model is read")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--pairs", type=int, help="judged pairs, at most")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     test = scored_pairs(STS[0])
     known = {_plain(text) for path in STS for side in _sides(scored_pairs(path)) for text in side}
-    given = judged(known)[: 2_000 if asked.small else None]
-    rows = [
-        row(start, "none", mode, None, encoder(folder, mode), test)
-        for start, folder in ((FIRTHS, asked.bert), ("MiniLM as published", resolve(PUBLISHED)))
-        if folder is not None
-        for mode in ("cls", "mean")
-    ]
-    about = {"given": len(given), "left out": len(judged(set())) - len(judged(known))}
+    given = judged(known)[: 2_000 if asked.small else asked.pairs]
+    question = "sentences_small" if asked.small else "sentences"
+    # Rows are of one BERT and one set of pairs; a run that was interrupted goes on by the same command.
+    about = {
+        "bert": encoder(asked.bert, "mean").fingerprint if asked.bert else None,
+        "given": len(given),
+        "left out": len(judged(set())) - len(judged(known)),
+    }
+    last = ruler.last_result(question) or {}
+    rows = last["rows"] if about.items() <= last.items() else _as_they_come(asked.bert, test)
     seeds = [0] if asked.small else [int(seed) for seed in asked.seeds.split(",")]
     for seed, loss in itertools.product(seeds, LOSSES if asked.bert else ()):
+        if any((line["objective"], line["seed"]) == (loss, seed) for line in rows):
+            continue
         model = encoder(asked.bert, "mean")
         settings = replace(SETTINGS, loss=loss, seed=seed, epochs=1 if asked.small else SETTINGS.epochs)
         with bar(f"{loss}, seed {seed}") as progress:
@@ -114,9 +119,18 @@ def main() -> None:
         line = row(FIRTHS, loss, "mean", seed, model, test)
         rows.append({**line, "pairs": tuned.pairs, "seconds": round(tuned.seconds, 1)})
         # A row that took minutes is kept as soon as it is there.
-        saved = {**about, "rows": rows, "environment": ruler.environment("torch", "tokenizers")}
-        ruler.save("sentences_small" if asked.small else "sentences", saved)
+        ruler.save(question, {**about, "rows": rows, "environment": ruler.environment("torch", "tokenizers")})
     ruler.table([{key: line[key] for key in rows[0]} for line in rows])
+
+
+def _as_they_come(bert: Path | None, test: Scored) -> list[dict[str, Any]]:
+    """Both readings of the BERT and of the published model, untuned."""
+    return [
+        row(start, "none", mode, None, encoder(folder, mode), test)
+        for start, folder in ((FIRTHS, bert), ("MiniLM as published", resolve(PUBLISHED)))
+        if folder is not None
+        for mode in ("cls", "mean")
+    ]
 
 
 def _sides(pairs: Scored) -> tuple[tuple[str, ...], tuple[str, ...]]:
