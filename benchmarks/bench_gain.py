@@ -34,6 +34,9 @@ Last:  2026-11-23, all-MiniLM-L6-v2, one epoch, 1 or 2 threads, 2 cores Zen 5; r
        wikinews (n 1,000) 0    published   0.637 [0.611, 0.662]      0.781 [0.755, 0.806]                  86.1 %
        1,000                   mined       0.664 +4.1 %, p 0.0001    0.819 +4.9 %, p 0.0002    +0.37       91.2 %
                                rotated     as published                                                    94.8 %
+       squad             0     large       0.757 [0.727, 0.787]      0.898 [0.870, 0.924]                  88.1 %
+                         1     large       0.751 [0.721, 0.782]      0.886 [0.858, 0.914]                  88.6 %
+                         2     large       0.749 [0.716, 0.781]      0.868 [0.838, 0.898]                  89.2 %
        "Not rotated" and "matryoshka" are tuned over 32, 64, 128, 256 and 384 with mined negatives; 686 are all of
        SciFact's training claims, also those whose abstract answers a test claim. Tuned 128 dimensions of squad score
        0.774, 0.774 and 0.776: more than the published 384.
