@@ -1,8 +1,13 @@
 """How many queries a second at recall 0.95 and 0.99, against hnswlib and faiss, and how long is the build?
 
+Each contender is built and its recall at every beam counted first; then the beams on both sides of each wanted recall
+are timed, contenders taking turns, and rates interpolated between the two. "x hnswlib" is the median over the repeats.
+A run keeps the rows of contenders that it was not asked for, so that a long table can be made in parts.
+
 Run:   make bench Q=search                      (100 k vectors and SciFact's 5,183, 10 min on 2 cores; --small 3 min)
        make bench Q="search --rows wiki200k"
        make bench Q="search --small --peers"    (every peer of search_peers.py that is installed, 10 min)
+       make bench Q="search --peers --only firth SymphonyQG --ask"   (builds, then waits for Enter before each timing)
 Last:  2026-11-23, 100,000 rows, 1,000 queries, 2 cores Zen 5
        queries of the rows' own kind, one thread, x hnswlib (range of 3 repeats beside other work)
        system            k=10 at 0.95        k=10 at 0.99        k=100 at 0.95       k=100 at 0.99
@@ -14,14 +19,20 @@ Last:  2026-11-23, 100,000 rows, 1,000 queries, 2 cores Zen 5
        Build on 2 threads: 12.3 s (9.0 s on calmer cores), hnswlib 26.8 s, faiss 29.0 s, faiss SQ8 25.0 s; of SciFact
        0.7 s, most of it the curve of recall, hnswlib 0.4 s. Built by walks, 19.8 s beside hnswlib's 22.4 s, firth had
        4.4 and, at k=100, 3.9 (3.3-4.1) at 0.99.
-       --small --peers, the same day, before the build without walks, busy cores: x hnswlib at 0.99 (range of 3 repeats)
-       system            k=10                k=10, Squad         k=100               build, s
-       firth             2.6 (2.2-2.9)       3.2 (3.0-3.8)       3.6 (3.5-5.3)       2.8
-       SymphonyQG        2.7 (1.3-3.2)       3.0 (2.6-3.1)       1.4 (1.3-2.1)       4.7
-       faiss IVF-PQfs    1.7 (1.6-2.9)       3.5 (3.4-3.7)       not reached         1.6
-       ScaNN             1.3 (1.2-1.4)       2.8 (2.4-3.0)       not reached         2.9
-       others            vsag 0.9, usearch f32 0.42, voyager 0.34; at k=100 1.06, 0.46, 0.42; usearch i8 not reached
-       At 0.95, k=100, firth 1.8, faiss IVF-PQfs 4.1 and ScaNN 4.0: partitions win where one in twenty may be missed.
+       --peers, the same day, 500 queries, x hnswlib at 0.99 (range of 3 repeats); build in seconds of the processor
+       wiki100k, 384 wide     k=10                k=10, Squad         k=100               k=100, Squad        build
+       firth                  5.3 (5.2-5.7)       4.5 (3.4-5.4)       3.9 (3.7-4.2)       3.5 (3.4-3.8)       18
+       SymphonyQG             4.0 (3.4-4.2)       4.9 (3.5-4.9)       2.8 (2.7-2.8)       not reached         57
+       hnswlib                1                   1                   1                   1                   60
+       faiss IVF-PQfs and ScaNN come to 0.95 (k=10 3.0 and 1.8, Squad 4.3 and 2.5; k=100 3.9 and 3.1, Squad 3.6 and 2.9;
+       firth there 4.1, 4.7, 4.3, 3.7) and not to 0.99 in the grid of that run, which re-scored four times k at most.
+       wiki50k@mpnet, 768     k=10                k=10, Squad         k=100               k=100, Squad        build
+       firth                  3.3 (2.8-4.1)       4.5 (3.3-4.6)       4.7 (3.7-5.5)       5.2 (4.9-5.4)       14
+       SymphonyQG             4.2 (3.9-4.4)       5.7 (5.3-6.5)       3.5 (3.3-4.3)       4.0 (3.6-5.3)       33
+       faiss HNSW             1.2 (1.1-1.2)       1.3 (1.2-1.4)       1.5 (1.2-1.8)       1.3 (1.2-1.8)       35
+       At 768 dimensions and k=10 SymphonyQG leads. Builds of 100,000 x 384 beside firth's 18 s: faiss HNSW 69, usearch
+       f32 135, usearch i8 35, voyager 109, vsag 80. Searches of those five, of NGT, SVS and pynndescent were not timed
+       at this size; at 20,000 (search_peers_small.json) the five and NGT did not come to a half of firth.
 """
 
 from __future__ import annotations
@@ -29,7 +40,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -43,11 +54,12 @@ from firth.arrays import Ids, Vectors
 from firth.index import HNSW, Flat
 from vectors import vectors
 
-EF = (16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 300, 450, 700)
+EF = (16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 300, 450, 700, 1000, 1500)
 LEVELS = (0.95, 0.99)
 ENOUGH = 0.995  # recall at which a contender's wider beams are no longer measured
-EMPTY = (("x hnswlib", ""), ("range", ""), ("build s", ""))  # of a contender that does not come to a recall
+EMPTY = (("x hnswlib", ""), ("range", ""))  # of a contender that does not come to a recall
 M, EF_CONSTRUCTION = 16, 200
+Search = Callable[[Vectors, int, int], Ids]  # queries, k, ef -> ids
 
 
 @dataclass
@@ -56,14 +68,24 @@ class Contender:
 
     name: str
     build_seconds: float
-    search: Callable[[Vectors, int, int], Ids]
-    points: dict[int, tuple[float, list[float]]] = field(default_factory=dict)
+    build_processor_seconds: float  # of all its threads; what other work takes from the cores does not count
+    search: Search
+    points: dict[int, tuple[float, list[float]]] = field(default_factory=dict)  # ef -> recall, rates of the repeats
+
+    def beams(self) -> list[int]:
+        """Those on both sides of each wanted recall."""
+        known = [(ef, recall) for ef, (recall, _) in sorted(self.points.items())]
+        wanted = {known[0][0]} if known[0][1] >= LEVELS[0] else set()
+        for (low, less), (high, more) in pairwise(known):
+            wanted |= {ef for level in LEVELS if less < level <= more for ef in (low, high)}
+        return sorted(wanted)
 
     def rate(self, recall: float, repeat: int | None = None) -> float:
         """Queries a second at a recall, between the two beams around it; the median repeat unless one is named."""
         known = [
             (found, float(np.median(rates)) if repeat is None else rates[repeat])
             for _, (found, rates) in sorted(self.points.items())
+            if rates
         ]
         for (low, fast), (high, slow) in pairwise(known):
             if low < recall <= high:
@@ -72,92 +94,58 @@ class Contender:
         return known[0][1] if known and known[0][0] >= recall else float("nan")
 
 
-def built(rows: Vectors, threads: int, *, peers: bool = False) -> list[Contender]:
-    """The contenders, each over the same rows with the same m and ef_construction."""
-    import faiss
-    import hnswlib
-
-    faiss.omp_set_num_threads(threads)
+def built(rows: Vectors, threads: int, *, peers: bool = False, only: Sequence[str] = ()) -> list[Contender]:
+    """The contenders, each over the same rows with the same m and ef_construction; hnswlib is always one."""
+    makes = {
+        "firth": _firth,
+        "hnswlib": _make_hnswlib,
+        "faiss HNSW": partial(_make_faiss, False),
+        "faiss HNSW SQ8": partial(_make_faiss, True),
+    } | ({name: partial(search_peers.built, name) for name in search_peers.PEERS} if peers else {})
     contenders = []
-
-    def add(name: str, make: Callable[[], Any], search: Callable[[Any], Callable[[Vectors, int, int], Ids]]) -> None:
-        start = time.perf_counter()
-        index = make()
-        contenders.append(Contender(name, time.perf_counter() - start, search(index)))
-        print(f"built {name} in {contenders[-1].build_seconds:.1f} s", flush=True)
-
-    def peer() -> Any:
-        index = hnswlib.Index("ip", rows.shape[1])
-        index.init_index(len(rows), M=M, ef_construction=EF_CONSTRUCTION)
-        index.add_items(rows, num_threads=threads)
-        return index
-
-    def faiss_index(index: Any) -> Any:
-        index.hnsw.efConstruction = EF_CONSTRUCTION
-        index.train(rows)
-        index.add(rows)
-        return index
-
-    add(
-        "firth",
-        lambda: HNSW.build(rows, m=M, ef_construction=EF_CONSTRUCTION, threads=threads),
-        lambda index: lambda q, k, ef: index.search(q, k, ef=ef, threads=1).ids,
-    )
-    add("hnswlib", peer, lambda index: lambda q, k, ef: _hnswlib(index, q, k, ef))
-    ip = faiss.METRIC_INNER_PRODUCT
-    add(
-        "faiss HNSW",
-        lambda: faiss_index(faiss.IndexHNSWFlat(rows.shape[1], M, ip)),
-        lambda index: lambda q, k, ef: _faiss(index, q, k, ef),
-    )
-    add(
-        "faiss HNSW SQ8",
-        lambda: faiss_index(faiss.IndexHNSWSQ(rows.shape[1], faiss.ScalarQuantizer.QT_8bit, M, ip)),
-        lambda index: lambda q, k, ef: _faiss(index, q, k, ef),
-    )
-    faiss.omp_set_num_threads(1)
-    for name in search_peers.PEERS if peers else ():
-        start = time.perf_counter()
-        made = search_peers.built(name, rows, threads)
-        seconds = time.perf_counter() - start
+    for name, make in makes.items():
+        if only and name not in (*only, "hnswlib"):
+            continue
+        if peers:
+            search_peers.prepare(name, rows, threads)
+        start, processor = time.perf_counter(), time.process_time()
+        made = make(rows, threads)
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
         if isinstance(made, str):
             print(f"left out: {name}: {made}", flush=True)
         else:
-            contenders.append(Contender(name, seconds, made))
-            print(f"built {name} in {seconds:.1f} s", flush=True)
+            contenders.append(Contender(name, seconds, processor, made))
+            print(f"built {name} in {seconds:.1f} s, {processor:.1f} s of the processor", flush=True)
     return contenders
 
 
-def run(contenders: list[Contender], queries: Vectors, truth: Ids, k: int, repeats: int) -> list[dict[str, Any]]:
-    """Recall and queries a second of each beam; contenders take turns at each."""
+def count(contenders: list[Contender], queries: Vectors, truth: Ids, k: int) -> None:
+    """The recall of each contender at each beam, until it is enough."""
     for contender in contenders:
         contender.points.clear()
-    left = list(contenders)
-    for ef in (ef for ef in EF if ef >= k):
-        found = {c.name: _recall(c.search(queries, k, ef), truth[:, :k]) for c in left}
-        seconds = measure.interleaved({c.name: partial(c.search, queries, k, ef) for c in left}, repeats=repeats)
-        for c in left:
-            c.points[ef] = (found[c.name], [len(queries) / s for s in seconds[c.name]])
-        left = [c for c in left if found[c.name] < ENOUGH]
+        for ef in (ef for ef in EF if ef >= k):
+            contender.points[ef] = (_recall(contender.search(queries, k, ef), truth[:, :k]), [])
+            if contender.points[ef][0] >= ENOUGH:
+                break
+
+
+def run(contenders: list[Contender], queries: Vectors, k: int, repeats: int) -> list[dict[str, Any]]:
+    """Queries a second at the beams that matter; contenders take turns."""
+    work = {f"{c.name} {ef}": partial(c.search, queries, k, ef) for c in contenders for ef in c.beams()}
+    seconds = measure.interleaved(work, repeats=repeats)
+    for c in contenders:
+        for ef in c.beams():
+            c.points[ef] = (c.points[ef][0], [len(queries) / s for s in seconds[f"{c.name} {ef}"]])
+    base = next(c for c in contenders if c.name == "hnswlib")
     rows = []
     for level in LEVELS:
-        base = next(c for c in contenders if c.name == "hnswlib")
         for c in contenders:
+            row: dict[str, Any] = {"k": k, "recall": level, "system": c.name, "queries/s": "not reached"} | dict(EMPTY)
             ratios = [c.rate(level, i) / base.rate(level, i) for i in range(repeats)]
-            if any(np.isnan(ratios)):
-                rows.append({"k": k, "recall": level, "system": c.name, "queries/s": "not reached"} | dict(EMPTY))
-                continue
-            rows.append(
-                {
-                    "k": k,
-                    "recall": level,
-                    "system": c.name,
-                    "queries/s": c.rate(level),
-                    "x hnswlib": float(np.median(ratios)),
-                    "range": f"{min(ratios):.2f}-{max(ratios):.2f}",
-                    "build s": c.build_seconds,
-                }
-            )
+            if not any(np.isnan(ratios)):
+                row |= {"queries/s": c.rate(level), "x hnswlib": float(np.median(ratios))}
+                row["range"] = f"{min(ratios):.2f}-{max(ratios):.2f}"
+            rows.append(row | {"build s": c.build_seconds, "build processor s": c.build_processor_seconds})
     return rows
 
 
@@ -165,37 +153,90 @@ def main() -> None:
     """Build, search, print, save."""
     flags = argparse.ArgumentParser()
     flags.add_argument("--rows", default="wiki100k")
+    flags.add_argument("--queries", nargs="*", help="sets of queries over the rows")
     flags.add_argument("--small", action="store_true")
     flags.add_argument("--peers", action="store_true", help="also those of search_peers.py that are installed")
+    flags.add_argument("--only", nargs="*", default=[], help="contenders, by name; hnswlib is always one")
+    flags.add_argument("--count", type=int, default=1000, help="queries of each set")
     flags.add_argument("--repeats", type=int, default=5)
     flags.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the builds")
+    flags.add_argument("--ask", action="store_true", help="wait for Enter before each timing")
     settings = flags.parse_args()
     name = "wiki20k" if settings.small else settings.rows
-    sets = {name: ("wiki_queries", "squad_queries"), "scifact_docs": ("scifact_queries",)}
-    if settings.peers:
-        del sets["scifact_docs"]
+    sets = {name: tuple(settings.queries or ("wiki_queries", "squad_queries"))}
+    if not settings.peers:
+        sets["scifact_docs"] = ("scifact_queries",)
     result: dict[str, Any] = {"m": M, "ef_construction": EF_CONSTRUCTION, "answers": []}
+    question = f"search{'_peers' * settings.peers}{'_small' * settings.small}"
+    if settings.only and not settings.small:
+        result = measure.last_result(question) or result
     result["environment"] = measure.environment("hnswlib", "faiss-cpu", "numpy")
-    question = "search"
     if settings.peers:
         result["environment"]["versions"] |= search_peers.versions()
-        question = "search_peers"
     for over, kinds in sets.items():
         rows = vectors(over)
-        contenders = built(rows, settings.threads, peers=settings.peers)
+        contenders = built(rows, settings.threads, peers=settings.peers, only=settings.only)
         exact = Flat.build(rows)
         for asked in kinds:
-            queries = vectors(asked)[: 500 if settings.small else 1000]
+            queries = vectors(asked)[: 500 if settings.small else settings.count]
             truth = exact.search(queries, 100, threads=settings.threads).ids
             for k in (10, 100):
-                table = run(contenders, queries, truth, k, 3 if settings.small else settings.repeats)
+                count(contenders, queries, truth, k)
+                if settings.ask:
+                    input(f"{asked} over {over}, k={k}: ready to be timed\n")
+                table = run(contenders, queries, k, 3 if settings.small else settings.repeats)
                 print(f"\n{asked} over {over} ({len(rows):,} rows), one query thread, k={k}")
                 measure.table(table)
-                points = {c.name: [[ef, r, float(np.median(s))] for ef, (r, s) in c.points.items()] for c in contenders}
-                result["answers"].append(
-                    {"rows": over, "n": len(rows), "queries": asked, "k": k, "table": table, "points": points}
-                )
-                measure.save(f"{question}_small" if settings.small else question, result)
+                points = {c.name: [[ef, r, _median(s)] for ef, (r, s) in c.points.items()] for c in contenders}
+                answer = {"rows": over, "n": len(rows), "queries": asked, "k": k, "table": table, "points": points}
+                result["answers"] = _with(result["answers"], answer)
+                measure.save(question, result)
+
+
+def _with(answers: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """The answers with a new one, which keeps the rows of contenders that it does not have itself."""
+    same = ("rows", "queries", "k")
+    kept = []
+    for old in answers:
+        if any(old[key] != new[key] for key in same):
+            kept.append(old)
+            continue
+        there = {line["system"] for line in new["table"]}
+        new["table"] = new["table"] + [line for line in old["table"] if line["system"] not in there]
+        new["points"] = old["points"] | new["points"]
+    return [*kept, new]
+
+
+def _median(rates: list[float]) -> float | None:
+    return float(np.median(rates)) if rates else None
+
+
+def _firth(rows: Vectors, threads: int) -> Search:
+    index = HNSW.build(rows, m=M, ef_construction=EF_CONSTRUCTION, threads=threads)
+    return lambda q, k, ef: index.search(q, k, ef=ef, threads=1).ids
+
+
+def _make_hnswlib(rows: Vectors, threads: int) -> Search:
+    import hnswlib
+
+    index = hnswlib.Index("ip", rows.shape[1])
+    index.init_index(len(rows), M=M, ef_construction=EF_CONSTRUCTION)
+    index.add_items(rows, num_threads=threads)
+    return lambda q, k, ef: _hnswlib(index, q, k, ef)
+
+
+def _make_faiss(codes: bool, rows: Vectors, threads: int) -> Search:
+    import faiss
+
+    d, ip = rows.shape[1], faiss.METRIC_INNER_PRODUCT
+    faiss.omp_set_num_threads(threads)
+    eight = faiss.ScalarQuantizer.QT_8bit
+    index = faiss.IndexHNSWSQ(d, eight, M, ip) if codes else faiss.IndexHNSWFlat(d, M, ip)
+    index.hnsw.efConstruction = EF_CONSTRUCTION
+    index.train(rows)
+    index.add(rows)
+    faiss.omp_set_num_threads(1)
+    return lambda q, k, ef: _faiss(index, q, k, ef)
 
 
 def _hnswlib(index: Any, queries: Vectors, k: int, ef: int) -> Ids:

@@ -15,7 +15,9 @@
 namespace firth {
 namespace {
 
-constexpr std::size_t SHORT_WORK = 20'000;  // queries x beam that take under a twentieth of a second: no second thread
+// What takes under a twentieth of a second needs no second thread to stay interruptible: queries x beam of a walk, and
+// queries x codes of a scan. On busy cores the second thread costs 3 ms, ten times the scan of 1,000 codes.
+constexpr std::size_t SHORT_WORK = 20'000, SHORT_SCAN = 1'000'000;
 
 void dot_codes(In2<int8_t> queries, In2<uint8_t> codes, Out2<int32_t> out) {
     const std::size_t q = queries.shape(0), n = codes.shape(0), width = codes.shape(1);
@@ -135,7 +137,8 @@ void search(const Graph &graph, In2<float> queries, std::size_t k, std::size_t e
     const auto run = [&](const std::atomic<bool> &stop) {
         graph.search(queries.data(), q, wanted, ids.data(), scores.data(), work.data(), threads, stop);
     };
-    if (q * wanted.ef <= SHORT_WORK && !exact && threads == 1) {
+    const bool brief = exact ? q * (allowed + graph.count.load() / 64) <= SHORT_SCAN : q * wanted.ef <= SHORT_WORK;
+    if (brief && threads == 1) {
         const std::atomic<bool> never{false};
         nb::gil_scoped_release released;
         run(never);

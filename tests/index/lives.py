@@ -19,6 +19,7 @@ from firth.index import HNSW, Flat
 from index.damaged import walking
 
 KEYS = 20_000  # keys are drawn from 0 … KEYS - 1, so that removed ones come again
+LARGE = 4_500  # vectors that an empty index links without walks
 EF = 60
 NEAR = 1e-4  # scores of two sums of 64 products in other orders
 STEPS = {
@@ -30,7 +31,7 @@ KINDS: list[dict[str, Any]] = [
     {"codec": "sq8", "first": 0},
     {"codec": None, "first": 0},
     {"codec": "sq8", "first": 800, "names": True},
-    {"codec": "sq8", "first": 800, "metric": "euclid"},
+    {"codec": "sq8", "first": LARGE, "metric": "euclid"},
     {"codec": "sq8", "first": 800, "metric": "dot"},
     {"codec": None, "first": 800, "metric": "dot", "names": True},
 ]
@@ -62,7 +63,7 @@ class Life:
         self.held.update(zip(keys, some, strict=True))
         self.steps: dict[str, Callable[[], None]] = {
             "add": lambda: self._add(self.rng.choice([1, 3, 40, 150])),
-            "bulk": lambda: self._add(2500),
+            "bulk": lambda: self._add(2500 if self.held else LARGE),
             "add again": self._add_again,
             "remove": lambda: self._remove(min(self.rng.choice([1, 5, 100, 2500]), len(self.held))),
             "remove unknown": self._remove_unknown,

@@ -10,7 +10,7 @@ import pytest
 from firth.arrays import Vectors
 from index.lives import KINDS, STEPS, Life
 
-OPERATIONS = 400
+OPERATIONS = 300
 LEAST_RECALL = 0.97  # of all searches together
 
 
