@@ -1,9 +1,9 @@
 #!/bin/bash
 # usage: tests/sanitize.sh asan|tsan [pytest arguments]
 #
-# Builds the native half under a sanitizer, apart from the usual build, and runs the tests of the kernels and of the
-# index with it. asan: addresses and undefined behaviour. tsan: data races. PYTHON names the interpreter; LEVELS=v4 (or
-# "v3;v4") builds and runs those CPU levels only.
+# Builds the native half under a sanitizer, apart from the usual build, and runs the tests of the kernels, of the
+# index, of words and of ELMo with it. asan: addresses and undefined behaviour. tsan: data races. PYTHON names the
+# interpreter; LEVELS=v4 (or "v3;v4") builds and runs those CPU levels only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:?asan or tsan}
@@ -33,7 +33,7 @@ export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1:a
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$PWD/tests/tsan.supp
 export PYTHONMALLOC=malloc OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=$PWD/$site FIRTH_SANITIZED=$kind
-tests=${*:-tests/test_kernels.py tests/index tests/compress}
+tests=${*:-tests/test_kernels.py tests/index tests/compress tests/static tests/contextual/test_elmo_kernels.py tests/text/test_wordpiece.py tests/evaluate/test_runfile.py}
 # The subprocess tests start interpreters of their own under other levels; they say nothing more under a sanitizer.
 # shellcheck disable=SC2086
 LD_PRELOAD=$preload "$python" -m pytest -q -x --timeout=1200 -k "not environment and not every_cpu_level" $tests

@@ -40,7 +40,7 @@ class PretrainSettings(_Training):
     warmup: Annotated[float, "Share of the steps over which the rate rises."] = 0.05
     weight_decay: Annotated[float, "On matrices."] = 0.01
     clip: Annotated[float, "Longest gradient."] = 1.0
-    dropout: Annotated[float, "Share of the values dropped in training."] = 0.1
+    dropout: Annotated[float, "0.1 as published, for many passes; one pass has nothing to overfit."] = 0.0
     accumulate: Annotated[int, "Batches a step; divided among the processes of torchrun."] = 1
     precision: Annotated[str, "auto (bfloat16 where the processor has it), float32 or bfloat16."] = "auto"
     checkpoint_seconds: Annotated[float, "Between checkpoints."] = 60.0
