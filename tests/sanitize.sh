@@ -15,7 +15,7 @@ case $kind in
   *) echo "expected asan or tsan, got $kind" >&2; exit 2 ;;
 esac
 site=build/$kind/site
-cmake -S . -B "build/$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFIRTH_SANITIZE=$flags \
+cmake -S . -B "build/$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1" -DFIRTH_SANITIZE=$flags \
   "-DFIRTH_ONLY=${LEVELS:-}" -DPython_EXECUTABLE="$python" >/dev/null
 cmake --build "build/$kind" --parallel 2
 rm -rf "$site"  # a level built earlier is not this one
