@@ -15,7 +15,7 @@ Last:  2026-11-23, Zen 5 that other work shared, no dropout; bert_mini (vocabula
        firth bfloat16 (the default)      9,036   5.7 (4.4 - 7.7)   7.1              0.0001            0.66 GB
        ELMo small after one pass over 4.94 M words, 32 streams: held-out perplexity 287.9 forwards, 292.2 backwards;
        Kneser-Ney 5-gram 347.5 (58,506 words, vocabulary 30,003)
-       ELMo's contest on 2 threads of a machine at rest (--steps 20 and 40): bfloat16 5.4 (3.1 - 5.7) and 5.2 (4.2 - 6.0),
+       ELMo's contest on 2 threads at rest (--steps 20 and 40): bfloat16 5.4 (3.1 - 5.7) and 5.2 (4.2 - 6.0),
        14,970 and 14,350 tokens/s; four runs beside other work 3.5 to 5.0
        bert_mini after 33.4 M tokens (all 24 M words), 1.05 hours of one core: hidden words 6.61 nats, 0.140 right, next
        sentences 0.722; STS-B dev [CLS] 0.154, mean 0.335, averaged word vectors 0.433, tuned on STS-B train 0.545
