@@ -1,6 +1,6 @@
 """From BERT to Sentence-BERT: how well do sentence vectors agree with people before and after each objective?
 
-Run:   make bench Q="sentences --bert BERT"   (6 min on 2 cores; --small 1 min; a run that stopped goes on)
+Run:   make bench Q="sentences --bert BERT"   (20 min on 2 cores; --small 2 min; a run that stopped goes on)
        BERT is a folder of firth pretrain, see docs/pretraining.md
 Last:  2026-11-23, --pairs 4000, three seeds, bert_mini after 33.4 M tokens (still on the plateau of its pre-training);
        Spearman on STS-B dev, n = 1,500, intervals of 0.07 to 0.11 in the result file
@@ -13,7 +13,8 @@ A BERT pre-trained by firth (four layers, 256 dimensions) is read by its [CLS] a
 after tuning with the mean. What it learns from is SNLI, dev and test part, 19,664 judged pairs, or --pairs of them: the
 siamese softmax takes all three classes; triplet and InfoNCE take premises that have both an entailed and a contradicted
 hypothesis, the latter as the negative. A premise or hypothesis that STS-B holds is left out. Two epochs, batch 32.
-Beside it, as they come, all-MiniLM-L6-v2's two readings, its mean being what it was published for.
+Beside it all-MiniLM-L6-v2: as published, its mean being what it was published for, and with the last two of its six
+layers drawn anew by each seed, which unlearns its sentence vectors and keeps what it knows of words.
 Source: Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084, tables 1 and 6.
 """
 
@@ -30,6 +31,7 @@ from typing import Any
 import torch
 
 import measure as ruler
+from firth.contextual.bert import Bert
 from firth.evaluate.similarity import sts
 from firth.progress import bar
 from firth.recipes.scored import Scored, scored_pairs
@@ -43,8 +45,9 @@ SNLI = [ruler.DATA / "nli" / f"snli_{part}.tsv" for part in ("dev", "test")]
 STS = [ruler.DATA / "sts" / f"stsb-en-{part}.csv" for part in ("dev", "train")]
 CLASSES = {"entailment": 0.0, "neutral": 1.0, "contradiction": 2.0}
 LOSSES = ("softmax", "triplet", "info_nce")
-FIRTHS = "firth's BERT"
+FIRTHS, RESET = "firth's BERT", "MiniLM, reset"
 PUBLISHED = "sentence-transformers/all-MiniLM-L6-v2"
+ANEW = 2  # layers of MiniLM that are drawn anew
 SETTINGS = TuneSettings(epochs=2, rate=1e-4, batch=32, negatives=1)  # 1e-4: small BERTs take more than 3e-5
 
 
@@ -53,6 +56,16 @@ def encoder(folder: Path, mode: str) -> SentenceEncoder:
     found = SentenceEncoder.load(folder)
     settings = replace(found.settings, pooling=Pooling((mode,)))
     return SentenceEncoder(found.module.bert, found.tokenizer, settings)
+
+
+def reset(mode: str, seed: int) -> SentenceEncoder:
+    """MiniLM with its last layers as a new model has them."""
+    found = encoder(resolve(PUBLISHED), mode)
+    torch.manual_seed(seed)
+    fresh = Bert(found.module.bert.settings)
+    for layer, drawn in zip(found.module.bert.layers[-ANEW:], fresh.layers[-ANEW:], strict=True):
+        layer.load_state_dict(drawn.state_dict())
+    return found
 
 
 def judged(known: set[str]) -> list[tuple[str, str, str]]:
@@ -105,22 +118,27 @@ def main() -> None:
     given = judged(known)[: 2_000 if asked.small else asked.pairs]
     question = "sentences_small" if asked.small else "sentences"
     # Rows are of one BERT and one set of pairs; a run that was interrupted goes on by the same command.
-    about = {
-        "bert": encoder(asked.bert, "mean").fingerprint if asked.bert else None,
-        "given": len(given),
-        "left out": len(judged(set())) - len(judged(known)),
-    }
+    about: dict[str, Any] = {"given": len(given), "left out": len(judged(set())) - len(judged(known))}
     last = ruler.last_result(question) or {}
+    if asked.bert:
+        about["bert"] = encoder(asked.bert, "mean").fingerprint
     rows = last["rows"] if about.items() <= last.items() else _as_they_come(asked.bert, test)
+    about["bert"] = about.get("bert", last.get("bert"))
     seeds = [0] if asked.small else [int(seed) for seed in asked.seeds.split(",")]
-    for seed, loss in itertools.product(seeds, LOSSES if asked.bert else ()):
-        if any((line["objective"], line["seed"]) == (loss, seed) for line in rows):
+    starts = {FIRTHS: lambda mode, _: encoder(asked.bert, mode)} if asked.bert else {}
+    starts[RESET] = reset
+    for seed, (start, begin) in itertools.product(seeds, starts.items()):
+        for mode in ("cls", "mean"):
+            if start == RESET and not _there(rows, start, "none", mode, seed):
+                rows.append(row(start, "none", mode, seed, begin(mode, seed), test))
+    for seed, start, loss in itertools.product(seeds, starts, LOSSES):
+        if _there(rows, start, loss, "mean", seed):
             continue
-        model = encoder(asked.bert, "mean")
+        model = starts[start]("mean", seed)
         settings = replace(SETTINGS, loss=loss, seed=seed, epochs=1 if asked.small else SETTINGS.epochs)
         with bar(f"{loss}, seed {seed}") as progress:
             tuned = tune(model, examples(given, loss), settings=settings, progress=progress)
-        line = row(FIRTHS, loss, "mean", seed, model, test)
+        line = row(start, loss, "mean", seed, model, test)
         rows.append({**line, "pairs": tuned.pairs, "seconds": round(tuned.seconds, 1)})
         # A row that took minutes is kept as soon as it is there.
         ruler.save(question, {**about, "rows": rows, "environment": ruler.environment("torch", "tokenizers")})
@@ -135,6 +153,10 @@ def _as_they_come(bert: Path | None, test: Scored) -> list[dict[str, Any]]:
         if folder is not None
         for mode in ("cls", "mean")
     ]
+
+
+def _there(rows: list[dict[str, Any]], *line: object) -> bool:
+    return any((old["start"], old["objective"], old["read by"], old["seed"]) == line for old in rows)
 
 
 def _sides(pairs: Scored) -> tuple[tuple[str, ...], tuple[str, ...]]:

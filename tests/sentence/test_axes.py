@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from firth.arrays import unit
 from firth.errors import SettingsError
 from firth.sentence import axes
-from firth.sentence.axes import domain_axes, principal_axes
+from firth.sentence.axes import domain_axes, principal_axes, ranking_axes
 from firth.sentence.dense import Dense
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.examples import examples
@@ -50,6 +51,55 @@ def test_variance_falls_along_the_axes_and_they_are_orthogonal(rng: np.random.Ge
     variance = (rows.astype(np.float64) @ found).var(axis=0)
     assert (np.diff(variance) <= 0).all()
     assert variance[:4].sum() == pytest.approx(np.sort(np.linalg.eigvalsh(np.cov(rows.T, bias=True)))[-4:].sum())
+
+
+def hidden(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and documents that share five dimensions; five more only tell queries apart, and five only documents."""
+    parts = []
+    for own in (slice(5, 10), slice(10, 15)):
+        part = 0.05 * rng.normal(size=(600, 24))
+        part[:, own] = 1.5 * rng.normal(size=(600, 5))
+        part[:, :5] = rng.normal(size=(600, 5))
+        parts.append(part)
+    mixed = np.linalg.qr(rng.normal(size=(24, 24)))[0]
+    return unit((parts[0] @ mixed).astype(np.float32)), unit((parts[1] @ mixed).astype(np.float32))
+
+
+def scores(queries: np.ndarray, documents: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(unit(queries[:, :size]) @ unit(documents[:, :size]).T)
+
+
+def test_prefixes_rank_as_whole_vectors_do_better_on_learnt_axes_than_on_principal_ones(
+    rng: np.random.Generator,
+) -> None:
+    queries, documents = hidden(rng)
+    whole = scores(queries[300:], documents, 24)
+    told: list[int] = []
+    learnt = ranking_axes(queries[:300], documents, (6, 24), seed=0, progress=lambda done, *_: told.append(done))
+    np.testing.assert_allclose(learnt.T @ learnt, np.eye(24), atol=1e-5)
+    agree = {}
+    for name, turn in (("learnt", learnt), ("principal", principal_axes(np.concatenate([queries, documents])))):
+        prefix = scores(queries[300:] @ turn, documents @ turn, 6)
+        agree[name] = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(prefix, whole, strict=True)])
+    assert agree["learnt"] > agree["principal"] + 0.1, agree
+    assert told == list(range(1, axes.STEPS + 1))
+
+
+def test_learnt_axes_depend_on_the_seed_alone(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(axes, "STEPS", 5)
+    queries, documents = hidden(rng)
+    one, same, other = (ranking_axes(queries, documents, (8,), seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-4
+
+
+@pytest.mark.parametrize("sizes", [(), (24,), (24, 30)])
+def test_where_no_prefix_is_asked_for_axes_are_the_principal_ones(
+    rng: np.random.Generator, sizes: tuple[int, ...]
+) -> None:
+    queries, documents = hidden(rng)
+    wanted = principal_axes(np.concatenate([queries, documents]))
+    np.testing.assert_array_equal(ranking_axes(queries, documents, sizes, seed=0), wanted)
 
 
 @pytest.mark.parametrize("kind", ["transformer", "words", "a linear layer behind", "an activation behind"])
@@ -126,6 +176,18 @@ def test_vectors_are_not_turned_where_it_is_not_wanted_or_a_teacher_has_axes(
 ) -> None:
     tune(tiny, pairs(), settings=replace(FAST, **changes), teacher=make() if "loss" in changes else None)  # type: ignore[arg-type]
     assert len(tiny.module.dense) == 0
+
+
+def test_tuned_prefixes_are_turned_once_more_and_whole_vectors_search_as_tuned(
+    make: Callable[..., SentenceEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, turned = make(), make()
+    with monkeypatch.context() as patch:
+        patch.setattr("firth.sentence.tune.prefix_axes", lambda encoder, *_: np.eye(encoder.dims, dtype=np.float32))
+        tune(plain, pairs(), settings=FAST)
+    tune(turned, pairs(), settings=FAST)
+    assert np.abs(turned.encode(QUERIES) - plain.encode(QUERIES)).max() > 0.1
+    np.testing.assert_allclose(cosines(turned), cosines(plain), atol=1e-5)
 
 
 def test_an_encoder_that_did_not_get_better_has_its_old_axes(tiny: SentenceEncoder) -> None:

@@ -68,7 +68,7 @@ class Settings:
     negatives: Annotated[str, "mined, refreshed (anew each epoch), random, or given (those in the data)."] = "mined"
     hard: Annotated[int, "Negatives a pair and step."] = 2
     matryoshka: Annotated[str, "Prefixes that shall be good too, for instance 64,128,256; doubling = 8,16,32 …"] = ""
-    rotate: Annotated[bool, "With prefixes: turn vectors onto the queries' principal axes before."] = True
+    rotate: Annotated[bool, "With prefixes: turn vectors onto axes that suit them, before and after."] = True
     teacher: Annotated[str, "Model to distil from, for the losses that have one."] = ""
     pairs: Annotated[int, "Made from the documents where there are no queries, at most."] = PAIRS
     stream: Annotated[bool, "Read a table of pairs once, its tokens to disk: for files larger than memory."] = False

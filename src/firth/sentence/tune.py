@@ -21,7 +21,7 @@ from firth.arrays import Encoder
 from firth.errors import SettingsError
 from firth.fit import FitSettings, Fitted, Point, Task, fit
 from firth.progress import Progress, silent
-from firth.sentence.axes import domain_axes
+from firth.sentence.axes import domain_axes, prefix_axes
 from firth.sentence.course import Course, Refresh, Trainable, dropout
 from firth.sentence.denoise import Denoising
 from firth.sentence.objectives import IN_BATCH, TEMPERATURE
@@ -48,7 +48,7 @@ class TuneSettings:
     margin: float | None = None  # of triplet and contrastive; None = the loss's own
     symmetric: bool = False  # info_nce also from answer to query
     matryoshka: tuple[int, ...] = ()  # prefixes that shall be good vectors too, for instance 64, 128, 256
-    rotate: bool = True  # with prefixes: turn the vectors onto the queries' principal axes before, see axes.py
+    rotate: bool = True  # with prefixes: turn the vectors before and after onto axes that suit them, see axes.py
     max_tokens: int | None = None  # cut training documents; None = what the encoder reads
     dropout: float = 0.0
     mixes: tuple[float, ...] = ()  # shares of tuned weights tried on dev beside 1, the rest being the old weights
@@ -198,6 +198,9 @@ def tune(
     if fitted.best_epoch == 0:
         take_back()
     elif settings.matryoshka:
+        if settings.rotated and isinstance(course, Course):
+            encoder.module.rotate(prefix_axes(encoder, course.found, settings.matryoshka, settings.seed, progress))
+            agree(encoder.module)
         encoder.trained_dims = settings.matryoshka
     return Tuned(
         encoder,
