@@ -82,7 +82,7 @@ import torch
 
 import measure as ruler
 from firth import files
-from firth.arrays import Encoder, Vectors, unit
+from firth.arrays import Encoder, Vectors, principal_axes, unit
 from firth.evaluate.exact import nearest
 from firth.evaluate.ranking import Ranking
 from firth.evaluate.retrieval import Scores, depth, measure
@@ -95,7 +95,7 @@ from firth.recipes.negatives import Corpus, with_mined, with_random
 from firth.recipes.scored import Scored, scored_pairs
 from firth.recipes.sets import Sets, split
 from firth.recipes.trainable import trainable
-from firth.sentence.axes import principal_axes, ranking_axes
+from firth.sentence.axes import ranking_axes
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.mine import MineSettings
 from firth.sentence.pairs import PairSettings, harvest

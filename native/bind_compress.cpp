@@ -1,7 +1,8 @@
-// The codecs' kernels for Python: scalar and product encoding, k-means, Hamming distances.
+// The codecs' kernels for Python: scalar, axes and product encoding, k-means, Hamming distances.
 #include "bindings.hpp"
 #include "codec_scalar.hpp"
 #include "kmeans.hpp"
+#include "simd.hpp"
 #include "threads.hpp"
 
 #include <bit>
@@ -22,6 +23,25 @@ void scalar_encode(In2<float> vectors, In1<float> mean, In1<float> inverse, Out2
     interruptible([&](const std::atomic<bool> &stop) {
         parallel_for(n, GRAIN, threads, stop, [&](std::size_t begin, std::size_t end, int) {
             for (std::size_t i = begin; i < end; ++i) encode_bytes(from + i * d, centre, scale, d, to + i * width, width);
+        });
+    });
+}
+
+void axes_encode(In2<float> vectors, In1<float> mean, In2<float> axes, In1<float> step, In1<uint8_t> top,
+                 In1<float> weight, Out2<uint8_t> out, int threads) {
+    const std::size_t n = vectors.shape(0), d = vectors.shape(1), m = axes.shape(0);
+    if (mean.shape(0) != d || axes.shape(1) != d || step.shape(0) != m || top.shape(0) != m || weight.shape(0) != m ||
+        out.shape(0) != n || out.shape(1) != m)
+        throw std::invalid_argument("axes_encode: shapes do not fit");
+    interruptible([&](const std::atomic<bool> &stop) {
+        parallel_for(n, GRAIN / 4, threads, stop, [&](std::size_t begin, std::size_t end, int) {
+            std::vector<float> centred(d), values(m);
+            std::vector<double> off(m);
+            for (std::size_t i = begin; i < end; ++i) {
+                for (std::size_t j = 0; j < d; ++j) centred[j] = vectors.data()[i * d + j] - mean.data()[j];
+                for (std::size_t j = 0; j < m; ++j) values[j] = dot(centred.data(), axes.data() + j * d, d);
+                encode_steps(values.data(), step.data(), top.data(), weight.data(), m, off.data(), out.data() + i * m);
+            }
         });
     });
 }
@@ -84,6 +104,8 @@ void hamming(In2<uint8_t> queries, In2<uint8_t> codes, Out2<int32_t> out, int th
 void bind_compress(nb::module_ &m) {
     m.def("scalar_encode", &scalar_encode, nb::arg("vectors"), nb::arg("mean"), nb::arg("inverse"), nb::arg("out"),
           nb::arg("threads"));
+    m.def("axes_encode", &axes_encode, nb::arg("vectors"), nb::arg("mean"), nb::arg("axes"), nb::arg("step"),
+          nb::arg("top"), nb::arg("weight"), nb::arg("out"), nb::arg("threads"));
     m.def("kmeans", &find_centres, nb::arg("points"), nb::arg("drawn"), nb::arg("rounds"), nb::arg("centres"),
           nb::arg("threads"));
     m.def("product_encode", &product_encode, nb::arg("vectors"), nb::arg("books"), nb::arg("out"), nb::arg("threads"));

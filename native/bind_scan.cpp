@@ -12,6 +12,7 @@ namespace {
 
 using Allow = std::optional<In1<uint8_t>>;
 
+constexpr std::size_t MOST_SUB_CODES = 65'536;  // whose sum of products with bytes fits 32 bits
 constexpr std::size_t SHORT_WORK = 20'000'000;  // look-ups that take a few milliseconds: no second thread
 
 // Ctrl-C is looked for meanwhile where the work is long.
@@ -42,16 +43,18 @@ void nibbles(In2<uint8_t> packed, std::size_t n, In2<float> tables, Allow allow,
     run(work, q * n * m / 16, threads);
 }
 
-void halves(In2<uint8_t> packed, std::size_t n, In2<float> queries, In1<float> centre, In1<float> step, Allow allow,
-            Out2<int64_t> ids, Out2<float> scores, int threads) {
-    const std::size_t q = queries.shape(0), d = queries.shape(1), m = packed.shape(1) / 16;
-    if (m == 0 || m % 4 || packed.shape(1) % 16 || d > m || packed.shape(0) * SCAN_BLOCK < n || centre.shape(0) != d ||
-        step.shape(0) != d)
-        throw std::invalid_argument("scan_halves: queries and codes do not fit");
+void weighted(In2<uint8_t> packed, std::size_t n, std::size_t bytes, std::size_t nibbles, std::size_t crumbs,
+              In2<float> weights, In1<double> bases, Allow allow, Out2<int64_t> ids, Out2<float> scores, int threads) {
+    const std::size_t q = weights.shape(0), m = weights.shape(1);
+    const ScanSections given{bytes, nibbles, crumbs};
+    if (bytes > MOST_SUB_CODES || nibbles > MOST_SUB_CODES || crumbs > MOST_SUB_CODES || m > MOST_SUB_CODES || m == 0 ||
+        m != bytes + 2 * nibbles + 4 * crumbs || packed.shape(1) != block_width(given) ||
+        packed.shape(0) * WEIGHTED_BLOCK < n || bases.shape(0) != q)
+        throw std::invalid_argument("scan_weighted: weights and codes do not fit");
     const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
     const auto work = [&](const std::atomic<bool> &stop) {
-        scan_halves(wanted, packed.data(), m, queries.data(), d, centre.data(), step.data(), ids.data(), scores.data(),
-                    threads, stop);
+        scan_weighted(wanted, packed.data(), given, weights.data(), bases.data(), ids.data(), scores.data(), threads,
+                      stop);
     };
     run(work, q * n * m / 16, threads);
 }
@@ -66,30 +69,16 @@ void tables(In2<uint8_t> codes, In2<float> tables, Allow allow, Out2<int64_t> id
     run(work, q * n * m, threads);
 }
 
-void scalar(In2<uint8_t> codes, In2<float> queries, In1<float> centre, In1<float> step, Allow allow,
-            Out2<int64_t> ids, Out2<float> scores, int threads) {
-    const std::size_t q = queries.shape(0), n = codes.shape(0), d = codes.shape(1);
-    if (queries.shape(1) != d || centre.shape(0) != d || step.shape(0) != d)
-        throw std::invalid_argument("scan_scalar: queries and codes do not fit");
-    const ScanWanted wanted = checked(q, n, ids.shape(1), allow, ids, scores);
-    const auto work = [&](const std::atomic<bool> &stop) {
-        scan_scalar(wanted, codes.data(), d, queries.data(), centre.data(), step.data(), ids.data(), scores.data(),
-                    threads, stop);
-    };
-    run(work, q * n * d / 16, threads);
-}
-
 }  // namespace
 
 void bind_scan(nb::module_ &m) {
     m.def("scan_nibbles", &nibbles, nb::arg("packed"), nb::arg("n"), nb::arg("tables"), nb::arg("allow").none(),
           nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
-    m.def("scan_halves", &halves, nb::arg("packed"), nb::arg("n"), nb::arg("queries"), nb::arg("centre"),
-          nb::arg("step"), nb::arg("allow").none(), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
+    m.def("scan_weighted", &weighted, nb::arg("packed"), nb::arg("n"), nb::arg("bytes"), nb::arg("nibbles"),
+          nb::arg("crumbs"), nb::arg("weights"), nb::arg("bases"), nb::arg("allow").none(), nb::arg("ids"),
+          nb::arg("scores"), nb::arg("threads"));
     m.def("scan_tables", &tables, nb::arg("codes"), nb::arg("tables"), nb::arg("allow").none(), nb::arg("ids"),
           nb::arg("scores"), nb::arg("threads"));
-    m.def("scan_scalar", &scalar, nb::arg("codes"), nb::arg("queries"), nb::arg("centre"), nb::arg("step"),
-          nb::arg("allow").none(), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
 }
 
 }  // namespace firth

@@ -1,8 +1,9 @@
 // See scan.hpp. Codes of 4 bits: each sub-code's table of 16 numbers, rounded to bytes, lies in a register.
 //
-// v4: one vpermb looks up 64 codes in four tables at once, and vpdpbusd adds the four of a vector (nibbles.hpp). v2, v3,
-// NEON: a shuffle looks up 16 or 32 codes of one or two tables; bytes are summed in 16-bit halves that wrap: the sum of
-// both halves less 256 times the odd ones leaves the even ones.
+// v4: the four codes of a vector are turned to lie side by side, one vpermb looks up 64 codes in four tables at once, and
+// vpdpbusd adds the four of a vector to its sum: nothing is left to add across a register, and what is turned serves
+// several queries. v2, v3, NEON: a shuffle looks up 16 or 32 codes of one or two tables; bytes are summed in 16-bit
+// halves that wrap: the sum of both halves less 256 times the odd ones leaves the even ones.
 // Source: André et al. 2017, "Accelerated nearest neighbor search with Quick ADC", arXiv:1704.07355.
 //
 // Tried (20,000 vectors of 96 sub-codes, 10 neighbours, v4, a busy core of a Zen 5; microseconds a query, in a batch of
@@ -22,7 +23,8 @@
 //   codes asked for 4 KB ahead, 100,000 vectors one by one                     75 -> 58
 #include "scan.hpp"
 
-#include "nibbles.hpp"
+#include "bytes.hpp"
+#include "shortlist.hpp"
 #include "simd.hpp"
 
 #if defined(__aarch64__)
@@ -30,6 +32,16 @@
 #endif
 
 #include <cmath>
+#include <cstring>
+
+// Every processor of level v4 has VBMI (cpu.cpp asks for it), and only this file is compiled for it.
+#if defined(__AVX512VNNI__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx512vbmi")
+#define FIRTH_VBMI
+#elif defined(__AVX512VBMI__)
+#define FIRTH_VBMI
+#endif
+#include "offers.hpp"
 
 namespace firth {
 namespace {
@@ -38,7 +50,30 @@ constexpr std::size_t LARGEST_SUM = 0xFFFF;
 constexpr std::size_t LARGEST_ENTRY = 0xFF;
 constexpr std::size_t TOGETHER = 4;  // rows whose float64 sums run side by side
 
-#if !defined(FIRTH_VBMI)
+#if defined(FIRTH_VBMI)
+
+constexpr std::size_t AHEAD = 4096;  // bytes of codes that are asked for before they are needed
+
+struct Turn {
+    alignas(64) uint8_t bytes[64];
+    constexpr Turn() : bytes{} {
+        for (std::size_t i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(i % 4 * 16 + i / 4);
+    }
+};
+constexpr Turn TURN;  // 4 sub-codes of 16 vectors -> 16 vectors of 4 sub-codes
+
+// The codes of 16 vectors, four sub-codes each, at `at`, and those of the 16 vectors after them.
+struct Turned {
+    __m512i first, second;
+};
+Turned turned(const uint8_t *at) {
+    _mm_prefetch(reinterpret_cast<const char *>(at) + AHEAD, _MM_HINT_T0);
+    const __m512i four = _mm512_permutexvar_epi8(_mm512_load_si512(TURN.bytes), _mm512_loadu_si512(at));
+    return {_mm512_and_si512(four, _mm512_set1_epi8(15)),
+            _mm512_and_si512(_mm512_srli_epi16(four, 4), _mm512_set1_epi8(15))};
+}
+
+#else
 
 #if defined(__AVX512BW__)
 constexpr std::size_t PARTS = 4;  // of 16 bytes, one table each
@@ -104,6 +139,9 @@ bool any_above(const Halves8 sums[4], uint16_t most) {
 #endif
 
 struct Nibbles {
+    static constexpr std::size_t UNIT = SCAN_BLOCK;
+    static constexpr std::size_t QUERIES = 4;  // that share the turned codes
+    static constexpr std::size_t ALONE = 2;
     const ScanWanted &wanted;
     const uint8_t *packed;
     std::size_t m;
@@ -112,9 +150,8 @@ struct Nibbles {
     const uint8_t *block(std::size_t row) const { return packed + row / SCAN_BLOCK * m * 16; }
 
 #if defined(FIRTH_VBMI)
-    // Sums of `B` blocks for `Q` queries: (Q, B, 2) registers of 16 vectors.
     template <std::size_t Q, std::size_t B>
-    [[gnu::always_inline]] void add_up(std::size_t query, std::size_t row, __m512i *out) const {
+    [[gnu::always_inline]] void add_up(std::size_t query, std::size_t row, Sums *out) const {
         const __m512i ones = _mm512_set1_epi8(1), which = _mm512_set1_epi32(0x30201000);  // of the four tables
         const std::size_t width = m * 16;
         const uint8_t *at = block(row), *tables = rounded + query * width;
@@ -141,7 +178,7 @@ struct Nibbles {
             }
         }
 #pragma GCC unroll 16
-        for (std::size_t i = 0; i < Q * B * 2; ++i) out[i] = sums[i];
+        for (std::size_t i = 0; i < Q * B * 2; ++i) out[i] = (Sums)sums[i];
     }
 
     // Each four bytes onto their sum; the intrinsic made GCC 12 copy every sum twice in each round.
@@ -149,6 +186,7 @@ struct Nibbles {
         asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(bytes), "v"(ones));
     }
 #else
+    // Whether any sum of the block is above the floor; then `out` holds the sums.
     bool add_up(std::size_t query, std::size_t row, int32_t floor, int32_t out[SCAN_BLOCK]) const {
         Halves8 sums[4];
         sums_of_block(block(row), rounded + query * m * 16, m, sums);
@@ -158,6 +196,19 @@ struct Nibbles {
     }
 #endif
 };
+
+#if !defined(FIRTH_VBMI)
+// The same as for other scans, but most blocks are done with before their sums are widened to 32 bits.
+void offer_rows(const Nibbles &codes, std::size_t begin, std::size_t end, Shortlist *lists) {
+    int32_t sums[SCAN_BLOCK];
+    for (std::size_t i = 0; i < codes.wanted.q; ++i)
+        for (std::size_t row = begin; row < end; row += SCAN_BLOCK) {
+            if (!codes.add_up(i, row, floor_of(lists[i]), sums)) continue;
+            for (std::size_t j = 0; j < SCAN_BLOCK && row + j < end; ++j)
+                if (allowed(codes.wanted, row + j)) lists[i].offer(entry_of(sums[j], row + j));
+        }
+}
+#endif
 
 // The lowest and the highest of 16 numbers.
 std::pair<float, float> ends_of(const float *entries) {

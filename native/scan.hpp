@@ -1,4 +1,4 @@
-// Scans over codes: sums of table entries for codes of 4 and of 8 bits, inner products for one byte a dimension.
+// Scans over codes: sums of table entries for sub-codes of 4 and of 8 bits, weighted sums for those of 8, 4 and 2 bits.
 //
 // A scan is coarse first (integers, or float32 sums) and keeps k + a few rows; these are scored again in float64 in a
 // fixed order, so that answers do not depend on the CPU level or on the number of threads.
@@ -22,18 +22,21 @@ struct ScanWanted {
 void scan_nibbles(const ScanWanted &wanted, const uint8_t *packed, std::size_t m, const float *tables, int64_t *ids,
                   float *scores, int threads, const std::atomic<bool> &stop);
 
-// packed as above, a value is centre + step * (code - 7.5); the score is its inner product with the query (q, d), d <= m.
-void scan_halves(const ScanWanted &wanted, const uint8_t *packed, std::size_t m, const float *queries, std::size_t d,
-                 const float *centre, const float *step, int64_t *ids, float *scores, int threads,
-                 const std::atomic<bool> &stop);
+// How many bytes of a code hold one sub-code of 8 bits, two of 4 and four of 2, in this order, the lowest bits first.
+struct ScanSections {
+    std::size_t bytes, nibbles, crumbs;
+};
+
+// The bytes of a packed block of 64 vectors of such codes; scan_weighted.cpp tells what lies where.
+constexpr std::size_t WEIGHTED_BLOCK = 64;
+std::size_t block_width(const ScanSections &given);
+
+// packed: blocks of 64 vectors. weights: (q, m), one a sub-code; a score is base + the sum of weight * sub-code.
+void scan_weighted(const ScanWanted &wanted, const uint8_t *packed, const ScanSections &given, const float *weights,
+                   const double *bases, int64_t *ids, float *scores, int threads, const std::atomic<bool> &stop);
 
 // codes: (n, m), one byte each. tables: (q, m, 256).
 void scan_tables(const ScanWanted &wanted, const uint8_t *codes, std::size_t m, const float *tables, int64_t *ids,
                  float *scores, int threads, const std::atomic<bool> &stop);
-
-// codes: (n, d), a value is centre + step * (code - 128); the score is its inner product with the query (q, d).
-void scan_scalar(const ScanWanted &wanted, const uint8_t *codes, std::size_t d, const float *queries,
-                 const float *centre, const float *step, int64_t *ids, float *scores, int threads,
-                 const std::atomic<bool> &stop);
 
 }  // namespace firth

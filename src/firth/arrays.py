@@ -23,6 +23,7 @@ Ids = NDArray[np.int64]
 
 NO_ID = -1
 NO_SCORE = np.float32(-np.inf)
+SLOPE = 1e-6  # of the mean variance: beyond rounding, below what a vector says
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,18 @@ def unit(vectors: Vectors) -> Vectors:
     # Divided in float64 and rounded a few thousand at a time: a float64 copy of all rows would take longer to clear.
     np.divide(vectors, np.where(lengths == 0, 1, lengths), out=rows, dtype=np.float64, casting="same_kind")
     return rows
+
+
+def principal_axes(vectors: Vectors) -> NDArray[np.float32]:
+    """(d, d) float32 orthogonal: `vectors @ axes` has its variance falling along the dimensions.
+
+    Args:
+        vectors: (n, d); the mean is taken out before, so that the direction which all texts share costs no dimension.
+    """
+    centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0, dtype=np.float64)
+    spread = centred.T @ centred
+    # Directions in which no text differs have no order of their own; the slope gives them the same one everywhere.
+    spread += np.diag(np.arange(len(spread), 0, -1)) * SLOPE * np.trace(spread) / len(spread) ** 2
+    _, axes = np.linalg.eigh(spread)
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(axes))])
+    return np.ascontiguousarray(axes[:, ::-1], np.float32)

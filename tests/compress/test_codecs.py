@@ -9,7 +9,7 @@ import pytest
 
 from firth import compress
 from firth.arrays import Neighbours, Vectors, unit
-from firth.compress import Binary, Chain, Codec, Prefix, Product, Scalar, rescore
+from firth.compress import Axes, Binary, Chain, Codec, Prefix, Product, Scalar, rescore
 from firth.errors import FormatError, SettingsError, ShapeError
 
 TRAINED = {
@@ -17,6 +17,8 @@ TRAINED = {
     "scalar 8": lambda v: Scalar.train(v),
     "scalar 4": lambda v: Scalar.train(v, bits=4),
     "scalar uniform": lambda v: Scalar.train(v, uniform=True),
+    "axes": lambda v: Axes.train(v, size=20),
+    "axes of few bytes": lambda v: Axes.train(v, size=5),
     "product 8": lambda v: Product.train(v, m=12),
     "product 4": lambda v: Product.train(v, m=3, bits=4),
     "product rotated": lambda v: Product.train(v, m=8, bits=4, rotate=True),
@@ -149,6 +151,55 @@ def test_a_learnt_rotation_helps_where_parts_carry_unequal_weight(rng: np.random
     assert error[1] < 0.8 * error[0]
 
 
+def decaying(rng: np.random.Generator, n: int = 3000, d: int = 48) -> Vectors:
+    """Rows whose variance falls along hidden axes, as that of texts' vectors does."""
+    turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    return unit((rng.normal(size=(n, d)) * np.geomspace(1, 0.05, d) @ turn + 0.05).astype(np.float32))
+
+
+def test_axes_lose_less_than_other_codecs_of_their_size(rng: np.random.Generator) -> None:
+    rows = decaying(rng)
+    queries, exact = rows[:50], rows[:50] @ rows.T
+
+    def off(codec: Codec) -> float:
+        return float(((queries @ codec.decode(codec.encode(rows)).T - exact) ** 2).mean())
+
+    for size, others in ((24, ["sq4", "pq48x4", "pq24"]), (12, ["pq24x4", "pq12", "opq12"]), (6, ["pq12x4", "binary"])):
+        axes = off(Axes.train(rows, size=size))
+        assert all(axes < 0.7 * off(compress.train(name, rows, threads=2)) for name in others), (size, axes)
+
+
+def test_more_bytes_bring_axes_nearer_and_leading_axes_get_more_bits(rng: np.random.Generator) -> None:
+    rows = decaying(rng)
+    codecs = [Axes.train(rows, size=size) for size in (3, 6, 12, 24, 48)]
+    errors = [float(((c.decode(c.encode(rows)) - rows) ** 2).mean()) for c in codecs]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.001 * errors[0]
+    variance = (rows @ codecs[3].axes.T).var(axis=0)
+    whole, halves, quarters = codecs[3].sections
+    assert min(whole, halves, quarters) > 0
+    groups = np.split(variance, np.cumsum([whole, 2 * halves]))
+    assert groups[0].min() > groups[1].max() > groups[1].min() > groups[2].max()
+
+
+def test_the_axes_of_a_codec_are_orthonormal_and_its_codes_do_not_depend_on_threads(rng: np.random.Generator) -> None:
+    rows = decaying(rng)
+    codec = Axes.train(rows, size=12)
+    np.testing.assert_allclose(codec.axes @ codec.axes.T, np.eye(len(codec.axes)), atol=1e-5)
+    np.testing.assert_array_equal(codec.encode(rows, threads=1), codec.encode(rows, threads=3))
+
+
+def test_rows_that_are_all_alike_or_few_have_axes_too() -> None:
+    same = np.full((5, 16), 0.25, np.float32)
+    for rows in (same, same[:1], np.eye(16, dtype=np.float32)[:3]):
+        codec = Axes.train(rows, size=8)
+        np.testing.assert_allclose(codec.decode(codec.encode(rows)), rows, atol=0.02)
+    with pytest.raises(SettingsError, match="no rows"):
+        Axes.train(same[:0], size=8)
+    with pytest.raises(SettingsError, match="size=17 bytes are not in 1 … 16"):
+        Axes.train(same, size=17)
+
+
 def test_bits_that_differ_count_the_signs_that_differ(vectors: Vectors) -> None:
     codec = Binary.train(vectors)
     signs = vectors > codec.mean
@@ -195,7 +246,7 @@ def test_parts_that_do_not_divide_the_width_are_refused_with_those_that_do(vecto
 @pytest.mark.parametrize(
     ("name", "kind", "size"),
     [
-        ("sq8", Scalar, 48), ("sq4", Scalar, 24), ("pq12", Product, 12), ("pq24x4", Product, 12),
+        ("sq8", Scalar, 48), ("sq4", Scalar, 24), ("axes10", Axes, 10), ("pq12", Product, 12), ("pq24x4", Product, 12),
         ("opq6x4", Product, 3), ("binary", Binary, 6), ("rbinary", Binary, 6), ("prefix16", Prefix, 64),
         ("prefix16+sq8", Chain, 16), ("prefix24+binary", Chain, 3),
     ],
@@ -206,7 +257,10 @@ def test_a_codec_is_found_by_its_name(vectors: Vectors, name: str, kind: type, s
     assert codec.encode(vectors).shape == (1000, size)
 
 
-@pytest.mark.parametrize("name", ["", "sq5", "pq", "pq7", "pq12x3", "prefix0", "prefix99", "prefix16+", "prefix16+zip"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "sq5", "pq", "pq7", "pq12x3", "prefix0", "prefix99", "prefix16+", "prefix16+zip", "axes", "axes0", "axes49"],
+)
 def test_a_name_that_is_no_codec_is_refused(vectors: Vectors, name: str) -> None:
     with pytest.raises(SettingsError):
         compress.train(name, vectors)

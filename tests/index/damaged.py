@@ -22,7 +22,7 @@ import numpy as np
 
 from firth import files
 from firth.arrays import Vectors
-from firth.compress import Product, Scalar
+from firth.compress import Axes, Product, Scalar
 from firth.errors import FirthError
 from firth.index import HNSW, Flat, hnsw
 from firth.index.calibrate import Curve, Point
@@ -65,6 +65,7 @@ def goods(rows: Vectors, folder: Path) -> list[Good]:
     small = {"m": 4, "ef_construction": 20, "threads": 1}
     made: list[tuple[str, HNSW | Flat]] = [("flat", Flat.build(rows, keys=names))]
     made.append(("flat, product codes", Flat.build(rows, codec=Product.train(rows, m=8, bits=4, seed=0, threads=1))))
+    made.append(("flat, axes", Flat.build(rows, codec=Axes.train(rows, size=10))))
     made.append(("flat, scalar codes", Flat.build(rows, codec=Scalar.train(rows, bits=4), metric="euclid")))
     for name, settings in (
         ("hnsw, strings", {"keys": names}),

@@ -15,7 +15,7 @@ from firth.index import HNSW, Flat
 from index.damaged import storm
 
 MUTATIONS = 600  # for each seed; benchmarks/bench_soundness.py tries a hundred thousand
-KINDS = 6  # of index
+KINDS = 7  # of index
 
 
 def saved(rows: Vectors, path: Path, kind: Any) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from firth import kernels
 from firth.arrays import Vectors
@@ -141,6 +142,18 @@ def test_product_codes_equal_their_twin(level: Any, rng: np.random.Generator) ->
     )
 
 
+@pytest.mark.parametrize(("d", "m"), [(1, 1), (7, 5), (48, 40)])
+def test_codes_along_axes_equal_their_twin(level: Any, rng: np.random.Generator, d: int, m: int) -> None:
+    rows, axes = rng.normal(size=(600, d)).astype(np.float32), np.linalg.qr(rng.normal(size=(d, d)))[0][:m]
+    mean = rows[3]
+    top = rng.choice([255, 15, 3], m).astype(np.uint8)
+    how = (mean, axes.astype(np.float32), (5 / top).astype(np.float32), top, rng.uniform(0.1, 3, m).astype(np.float32))
+    found = codes.axes_encode(rows, *how, threads=2, module=level)
+    assert (found == codes.axes_encode_twin(rows, *how)).all(axis=1).mean() > 0.99  # rounded elsewhere, at an edge
+    first = kernels.load(kernels.levels()[0])
+    np.testing.assert_array_equal(found, codes.axes_encode(rows, *how, module=first))
+
+
 @pytest.mark.parametrize("width", [1, 7, 8, 48])
 def test_bits_that_differ_equal_their_twin(level: Any, rng: np.random.Generator, width: int) -> None:
     queries, rows = (rng.integers(0, 256, (n, width)).astype(np.uint8) for n in (3, 600))
@@ -158,6 +171,42 @@ def test_packed_codes_come_back(rng: np.random.Generator, n: int, width: int) ->
     np.testing.assert_array_equal(scan.unpack(packed, n, width), held)
 
 
+SECTIONS = [(1, 0, 0), (0, 3, 0), (0, 0, 2), (3, 2, 1), (48, 0, 0), (7, 6, 5)]
+
+
+@pytest.mark.parametrize("sections", SECTIONS)
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 200])
+def test_packed_values_come_back(rng: np.random.Generator, n: int, sections: scan.Sections) -> None:
+    held = rng.integers(0, 256, (n, sum(sections))).astype(np.uint8)
+    packed = scan.pack_weighted(held, sections)
+    assert n == 0 or packed.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(scan.unpack_weighted(packed, n, sections), held)
+
+
+def weighted(rng: np.random.Generator, width: int, q: int) -> tuple[scan.Sections, Vectors, NDArray[np.float64]]:
+    """Sections of a code of so many bytes, and what q queries ask of its values."""
+    sections = (width // 3, width // 2, width - width // 3 - width // 2)
+    per = np.repeat([1.0, 12.0, 60.0], np.multiply(sections, [1, 2, 4]))  # a value of fewer bits has longer steps
+    weights = (rng.normal(size=(q, len(per))) * per / 100).astype(np.float32)
+    return sections, weights, rng.normal(size=q)
+
+
+def test_values_are_taken_apart_in_the_order_of_their_bits() -> None:
+    values = scan.sub_codes_of(np.array([[200, 0x5A, 0b11100100]], np.uint8), (1, 1, 1))
+    np.testing.assert_array_equal(values, [[200, 0xA, 0x5, 0, 1, 2, 3]])
+
+
+def test_the_largest_sums_of_values_do_not_overflow(level: Any) -> None:
+    held = np.full((40, 40_000), 0xFF, np.uint8)
+    held[7, 0] = 0xFE
+    sections, weights = (40_000, 0, 0), np.full((1, 40_000), -1, np.float32)
+    packed = scan.pack_weighted(held, sections)
+    found = scan.scan_weighted(packed, 40, sections, weights, np.zeros(1), 2, module=level)
+    np.testing.assert_array_equal(found.ids, [[7, 0]])
+    with pytest.raises(ValueError, match="do not fit"):
+        scan.scan_weighted(packed, 40, sections, weights[:, 1:], np.zeros(1), 2, module=level)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("n", "width", "k"), [(1, 1, 3), (20, 3, 5), (70, 24, 30), (300, 96, 150)])
 def test_scans_of_few_codes_equal_their_twins(
@@ -166,8 +215,7 @@ def test_scans_of_few_codes_equal_their_twins(
     held = rng.integers(0, 256, (n, width)).astype(np.uint8)
     allow = rng.random(n) < 0.5 if masked else None
     four, eight = (rng.normal(size=(7, m, c)).astype(np.float32) for m, c in ((2 * width, 16), (width, 256)))
-    asked, centre = rng.normal(size=(7, width)).astype(np.float32), rng.normal(size=width).astype(np.float32)
-    step = rng.uniform(0.01, 0.1, width).astype(np.float32)
+    sections, weights, bases = weighted(rng, width, 7)
     pairs = (
         (
             scan.scan_nibbles(scan.pack(held), n, four, k, allow=allow, threads=2, module=level),
@@ -178,12 +226,10 @@ def test_scans_of_few_codes_equal_their_twins(
             scan.scan_tables_twin(held, eight, k, allow=allow),
         ),
         (
-            scan.scan_scalar(held, asked, centre, step, k, allow=allow, threads=2, module=level),
-            scan.scan_scalar_twin(held, asked, centre, step, k, allow=allow),
-        ),
-        (
-            scan.scan_halves(scan.pack(held), n, asked, centre, step, k, allow=allow, threads=2, module=level),
-            scan.scan_halves_twin(held, asked, centre, step, k, allow=allow),
+            scan.scan_weighted(
+                scan.pack_weighted(held, sections), n, sections, weights, bases, k, allow=allow, threads=2, module=level
+            ),
+            scan.scan_weighted_twin(held, sections, weights, bases, k, allow=allow),
         ),
     )
     for found, twin in pairs:
@@ -195,13 +241,15 @@ def test_scans_of_few_codes_equal_their_twins(
 def test_scans_of_many_codes_find_what_their_twins_find(level: Any, rng: np.random.Generator, width: int) -> None:
     held = rng.integers(0, 256, (9000, width)).astype(np.uint8)
     four, eight = (rng.normal(size=(4, m, c)).astype(np.float32) for m, c in ((2 * width, 16), (width, 256)))
-    asked, centre, step = rng.normal(size=(4, width)), rng.normal(size=width), rng.uniform(0.5, 1, width)
-    scalar = [values.astype(np.float32) for values in (asked, centre, step)]
+    sections, weights, bases = weighted(rng, width, 4)
+    packed = scan.pack_weighted(held, sections)
     pairs = (
         (scan.scan_nibbles(scan.pack(held), 9000, four, 10, module=level), scan.scan_nibbles_twin(held, four, 10)),
         (scan.scan_tables(held, eight, 10, module=level), scan.scan_tables_twin(held, eight, 10)),
-        (scan.scan_scalar(held, *scalar, 10, module=level), scan.scan_scalar_twin(held, *scalar, 10)),
-        (scan.scan_halves(scan.pack(held), 9000, *scalar, 10, module=level), scan.scan_halves_twin(held, *scalar, 10)),
+        (
+            scan.scan_weighted(packed, 9000, sections, weights, bases, 10, module=level),
+            scan.scan_weighted_twin(held, sections, weights, bases, 10),
+        ),
     )
     for found, twin in pairs:
         assert np.mean([len({*a} & {*b}) for a, b in zip(found.ids.tolist(), twin.ids.tolist(), strict=True)]) >= 9.7
@@ -215,13 +263,12 @@ def test_scans_are_the_same_bits_at_every_level_and_for_any_threads(
     n = 20_007
     held = rng.integers(0, 256, (n, 24)).astype(np.uint8)
     tables = rng.normal(size=(q, 48, 16)).astype(np.float32)
-    asked, centre, step = rng.normal(size=(q, 48)), rng.normal(size=48), rng.uniform(0.5, 1, 48)
-    scalar = [values.astype(np.float32) for values in (asked, centre, step)]
+    sections, weights, bases = weighted(rng, 24, q)
     allow = rng.random(n) < 0.01 if masked else None
-    packed = scan.pack(held)
+    packed, values = scan.pack(held), scan.pack_weighted(held, sections)
     for search in (
         lambda **how: scan.scan_nibbles(packed, n, tables, 20, allow=allow, **how),
-        lambda **how: scan.scan_halves(packed, n, *scalar, 20, allow=allow, **how),
+        lambda **how: scan.scan_weighted(values, n, sections, weights, bases, 20, allow=allow, **how),
     ):
         found = [search(threads=t, module=kernels.load(name)) for name in kernels.levels() for t in (1, 3)]
         for other in found[1:]:

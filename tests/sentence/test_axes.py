@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from firth.arrays import unit
+from firth.arrays import principal_axes, unit
 from firth.errors import SettingsError
 from firth.sentence import axes
-from firth.sentence.axes import domain_axes, principal_axes, ranking_axes
+from firth.sentence.axes import domain_axes, ranking_axes
 from firth.sentence.dense import Dense
 from firth.sentence.encoder import SentenceEncoder
 from firth.sentence.examples import examples

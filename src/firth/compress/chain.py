@@ -13,6 +13,7 @@ from firth.arrays import Codes, Vectors, as_vectors
 from firth.compress.codec import Codec, Saved, State, restore
 from firth.compress.prefix import Prefix
 from firth.errors import ShapeError
+from firth.kernels.scan import Sections
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ class Chain(Saved):
         if found is not None and euclid:  # the decoded row is zero beyond the prefix
             found[:, :1] -= (queries[:, self.first.keep :] ** 2).sum(axis=1)[:, None, None]
         return found
+
+    def layout(self) -> Sections | None:
+        """Those of the second codec."""
+        return self.then.layout() if isinstance(self.then, Saved) else None
+
+    def weights(self, queries: Vectors) -> tuple[Vectors, NDArray[np.float64]]:
+        """Those of the second codec for the queries' prefix."""
+        assert isinstance(self.then, Saved)  # or there is no layout
+        return self.then.weights(np.ascontiguousarray(queries[:, : self.first.keep]))
 
     def state(self) -> State:
         """The settings of both, and the arrays of the second."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from firth import files
 from firth.arrays import Codes, Vectors
-from firth.errors import FormatError
+from firth.errors import FormatError, ShapeError
+from firth.kernels.scan import Sections
 
 KIND = "codec"
 VERSION = 1
@@ -68,6 +69,18 @@ class Saved(ABC):
         distance. Sub-codes of 4 bits lie two in a byte, the first in the low half.
         """
         return None
+
+    def layout(self) -> Sections | None:
+        """Bytes of a code that hold one value of 8 bits, two of 4, four of 2; None where codes are no such values."""
+        return None
+
+    def weights(self, queries: Vectors) -> tuple[Vectors, NDArray[np.float64]]:
+        """(q, m) float32 and (q,): a query's inner product with a decoded row is the second + the sum of first · value.
+
+        Raises:
+            ShapeError: codes of this kind have no `layout`.
+        """
+        raise ShapeError(f"{type(self).__name__}: its codes are no weighted values, of {len(queries)} queries")
 
     def save(self, path: Path | str) -> None:
         """Write the codec to one checksummed file, whole or not at all."""

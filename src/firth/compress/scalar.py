@@ -22,6 +22,7 @@ from firth.arrays import Codes, Vectors, as_vectors
 from firth.compress.codec import Saved, State, row
 from firth.errors import SettingsError
 from firth.kernels import codes as kernels
+from firth.kernels.scan import Sections
 
 _ZERO = {8: float(kernels.ZERO), 4: 7.5}  # the code of the centre
 _STEPS = {8: 254, 4: 15}  # steps from one end of the range to the other
@@ -131,6 +132,17 @@ class Scalar(Saved):
         values = self.centre[:, None] + self.step[:, None] * (np.arange(16, dtype=np.float32) - np.float32(_ZERO[4]))
         found: Vectors = -((queries[:, :, None] - values) ** 2) if euclid else queries[:, :, None] * values
         return found
+
+    def layout(self) -> Sections:
+        """All bytes hold one value, or all hold two."""
+        return (self.bytes_per_vector, 0, 0) if self.bits == 8 else (0, self.bytes_per_vector, 0)
+
+    def weights(self, queries: Vectors) -> tuple[Vectors, NDArray[np.float64]]:
+        """(q, m) of the values, and (q,) of what all rows share."""
+        found = queries * self.step
+        lowest = self.centre.astype(np.float64) - self.step.astype(np.float64) * _ZERO[self.bits]
+        wide = np.pad(found, ((0, 0), (0, 8 // self.bits * self.bytes_per_vector - self.dims)))
+        return np.ascontiguousarray(wide), queries.astype(np.float64) @ lowest
 
     def state(self) -> State:
         """Bits, and the rows `centre` and `step`."""

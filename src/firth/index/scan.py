@@ -3,12 +3,12 @@
 | codec | how |
 |---|---|
 | sub-codes of 4 bits: `Product(bits=4)`, `Binary` | tables of 16, packed in blocks of 32 vectors |
-| `Scalar` of 4 bits | integer products of packed codes; tables of 16 under Euclid |
+| `Scalar` and `Axes`, inner products | integer products of weights and values, packed in blocks of 64 vectors |
 | sub-codes of 8 bits: `Product` | tables of 256 |
-| `Scalar` of 8 bits, inner products | integer products of bytes |
 | `Prefix`, inner products | float32 rows |
 | a `Chain` | as its second codec, with the queries' prefix |
-| `Scalar` of 8 bits and `Prefix` under Euclid, and codecs of others | decoded block by block |
+| `Scalar` of 4 bits under Euclid | tables of 16 |
+| `Scalar` of 8 bits, `Axes` and `Prefix` under Euclid, and codecs of others | decoded block by block |
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.arrays import NO_ID, NO_SCORE, Codes, Neighbours, Vectors
-from firth.compress import Chain, Codec, Prefix, Scalar
+from firth.compress import Chain, Codec, Prefix
 from firth.compress.codec import Saved
 from firth.kernels import scan
 from firth.kernels.flat import flat
@@ -35,13 +35,20 @@ class CodeScan:
     def __init__(self, codec: Codec, codes: Codes, *, euclid: bool) -> None:
         self._codec, self._euclid, self._n = codec, euclid, len(codes)
         self._inner = codec.then if isinstance(codec, Chain) else codec
-        some = self._tables(np.zeros((1, codec.dims), np.float32))
+        self._sections = codec.layout() if isinstance(codec, Saved) and not euclid else None
+        some = None if self._sections else self._tables(np.zeros((1, codec.dims), np.float32))
         self._sub_codes = 0 if some is None else some.shape[2]
-        self._codes = scan.pack(codes) if self._sub_codes == _PACKED else codes
+        self._codes = codes
+        if self._sections:
+            self._codes = scan.pack_weighted(codes, self._sections)
+        elif self._sub_codes == _PACKED:
+            self._codes = scan.pack(codes)
 
     @property
     def codes(self) -> Codes:
         """(n, w) uint8 as the codec encoded them."""
+        if self._sections:
+            return scan.unpack_weighted(self._codes, self._n, self._sections)
         if self._sub_codes == _PACKED:
             return scan.unpack(self._codes, self._n, self._codec.bytes_per_vector)
         return self._codes
@@ -53,19 +60,14 @@ class CodeScan:
 
     def search(self, queries: Vectors, k: int, *, allow: Mask | None, threads: int) -> Neighbours:
         """The k best rows of each query; allow: (n,) of those that may appear."""
-        whole = not self._euclid and isinstance(self._inner, Scalar | Prefix)
-        if self._sub_codes and not whole:
+        if self._sections:
+            assert isinstance(self._codec, Saved)  # as in __init__
+            how = self._codec.weights(queries)
+            return scan.scan_weighted(self._codes, self._n, self._sections, *how, k, allow=allow, threads=threads)
+        if self._sub_codes:
             return self._by_tables(queries, k, allow, threads)
-        if not whole:
+        if self._euclid or not isinstance(self._inner, Prefix):
             return self._decoded(queries, k, allow, threads)
-        if isinstance(self._codec, Chain):
-            queries = np.ascontiguousarray(queries[:, : self._codec.first.keep])
-        if isinstance(self._inner, Scalar):
-            centre, step = self._inner.centre, self._inner.step
-            if self._sub_codes:
-                return scan.scan_halves(self._codes, self._n, queries, centre, step, k, allow=allow, threads=threads)
-            return scan.scan_scalar(self._codes, queries, centre, step, k, allow=allow, threads=threads)
-        assert isinstance(self._inner, Prefix)
         asked = np.ascontiguousarray(queries[:, : self._inner.keep])
         rows = np.ascontiguousarray(self._codes).view(np.float32)
         return flat(asked, rows, k, only=None if allow is None else np.flatnonzero(allow), threads=threads)

@@ -34,6 +34,41 @@ def scalar_encode_twin(vectors: Vectors, mean: Row, inverse: Row, *, width: int 
     return out
 
 
+def axes_encode(
+    vectors: Vectors,
+    mean: Row,
+    axes: Vectors,
+    step: Row,
+    top: Codes,
+    weight: Row,
+    *,
+    threads: int = 1,
+    module: Any = native,
+) -> Codes:
+    """(n, m) codes from 0 to top (m,): how many steps (m,) a row lies from the mean along each axis (m, d).
+
+    Half of `top` stands for 0. One value after the other may be rounded the other way, so that errors cancel along the
+    row: what counts is the sum of weight · error², plus the square of the error's share in the row's own direction.
+    """
+    out = np.empty((len(vectors), len(axes)), np.uint8)
+    module.axes_encode(vectors, mean, axes, step, top, weight, out, threads)
+    return out
+
+
+def axes_encode_twin(vectors: Vectors, mean: Row, axes: Vectors, step: Row, top: Codes, weight: Row) -> Codes:
+    """NumPy twin of `axes_encode`."""
+    rows, size, half = (vectors - mean).astype(np.float64) @ axes.T, step.astype(np.float64), top / 2
+    codes = np.clip(np.floor(rows / size + (half + 0.5)), 0, top)
+    off = (codes - half) * size - rows
+    norm, along = (rows**2).sum(axis=1), (off * rows).sum(axis=1)
+    for j in range(rows.shape[1]):
+        others, x = along - off[:, j] * rows[:, j], rows[:, j]
+        below = np.maximum(weight[j] * norm + x * x, np.finfo(np.float64).tiny)
+        codes[:, j] = np.clip(np.floor((x - others * x / below) / size[j] + (half[j] + 0.5)), 0, top[j])
+        along = others + ((codes[:, j] - half[j]) * size[j] - x) * x
+    return codes.astype(np.uint8)
+
+
 def dot_codes(queries: NDArray[np.int8], codes: Codes, *, module: Any = native) -> NDArray[np.int32]:
     """(q, n) int32 inner products of signed queries (q, w) with unsigned codes (n, w), w a multiple of 64."""
     out = np.empty((len(queries), len(codes)), np.int32)

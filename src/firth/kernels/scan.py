@@ -1,11 +1,12 @@
-"""Scans over codes: the k best rows by sums of table entries, or by inner products with one byte a dimension.
+"""Scans over codes: the k best rows by sums of table entries, or by weighted sums of sub-codes.
 
-The kernels keep 2·k + 16 rows by coarse sums (integers for codes of 4 bits and for scalar codes) and score these in
+The kernels keep 2·k + 16 rows by coarse sums (of integers, but for tables of 256) and score these in
 float64; the twins score every row. Both return scores of what the codes stand for; with few enough rows they agree.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from firth.kernels import native
 
 BLOCK = 32  # vectors whose 4-bit codes lie together; native/scan.hpp
 LANES = 4  # sub-codes are padded to a multiple of it: the widest register holds so many tables
+WEIGHTED_BLOCK, LINE = 64, 64  # vectors whose weighted codes lie together, bytes of a line; native/scan_weighted.cpp
 SLICE = 65_536  # rows packed at a time
 
 Mask = NDArray[np.bool_]
+# Bytes of a code that hold one sub-code of 8 bits, two of 4 and four of 2, in this order, the lowest bits first.
+Sections = tuple[int, int, int]
 
 
 def pack(codes: Codes) -> Codes:
@@ -72,31 +76,81 @@ def scan_nibbles_twin(codes: Codes, tables: Vectors, k: int, *, allow: Mask | No
     return scan_tables_twin(halves, tables, k, allow=allow)
 
 
-def scan_halves(
+def pack_weighted(codes: Codes, sections: Sections) -> Codes:
+    """(n, w) codes of these sections -> (⌈n/64⌉, …) in the order in which `scan_weighted` reads them.
+
+    native/scan_weighted.cpp describes it.
+    """
+    n, blocks = len(codes), -(-len(codes) // WEIGHTED_BLOCK)
+    out = _aligned(blocks, sum(lines * LINE * steps for _, _, lines, steps in _steps(sections)))
+    for start in range(0, n, SLICE):
+        some = codes[start : start + SLICE]
+        at, first = 0, start // WEIGHTED_BLOCK
+        for part, per, lines, steps in _steps(sections):
+            each = np.zeros((-(-len(some) // WEIGHTED_BLOCK) * WEIGHTED_BLOCK, 4 * steps), np.uint8)
+            shifts = np.arange(per, dtype=np.uint8) * np.uint8(8 // per)
+            opened = some[:, part, None] >> shifts & np.uint8((1 << 8 // per) - 1)
+            each[: len(some), : opened[0].size] = opened.reshape(len(some), -1)
+            turned = each.reshape(-1, lines, per, 16, steps, 4).transpose(0, 4, 1, 2, 3, 5)
+            joined = np.bitwise_or.reduce(turned << shifts[:, None, None], axis=3)
+            wide = joined.reshape(len(joined), steps * lines * LINE)
+            out[first : first + len(wide), at : at + wide.shape[1]] = wide
+            at += wide.shape[1]
+    return out
+
+
+def unpack_weighted(packed: Codes, n: int, sections: Sections) -> Codes:
+    """The (n, w) codes that `pack_weighted` was given."""
+    codes = np.empty((n, sum(sections)), np.uint8)
+    at = 0
+    for part, per, lines, steps in _steps(sections):
+        shifts = np.arange(per, dtype=np.uint8) * np.uint8(8 // per)
+        wide = packed[:, at : at + steps * lines * LINE].reshape(-1, steps, lines, 1, 16, 4)
+        turned = wide >> shifts[:, None, None] & np.uint8((1 << 8 // per) - 1)
+        each = turned.transpose(0, 2, 3, 4, 1, 5).reshape(-1, 4 * steps)[:n, : per * (part.stop - part.start)]
+        codes[:, part] = np.bitwise_or.reduce(each.reshape(n, part.stop - part.start, per) << shifts, axis=2)
+        at += steps * lines * LINE
+    return codes
+
+
+def scan_weighted(
     packed: Codes,
     n: int,
-    queries: Vectors,
-    centre: Vectors,
-    step: Vectors,
+    sections: Sections,
+    weights: Vectors,
+    bases: NDArray[np.float64],
     k: int,
     *,
     allow: Mask | None = None,
     threads: int = 1,
     module: Any = native,
 ) -> Neighbours:
-    """The k best of n packed codes by inner product with queries (q, d); a value is centre + step · (code - 7.5)."""
-    ids, scores = _empty(len(queries), k)
-    module.scan_halves(packed, n, queries, centre, step, _bytes(allow), ids, scores, threads)
+    """The k best of n packed codes by base (q,) + the sum of weight (q, m) · sub-code."""
+    ids, scores = _empty(len(weights), k)
+    module.scan_weighted(packed, n, *sections, weights, bases, _bytes(allow), ids, scores, threads)
     return Neighbours(ids, scores)
 
 
-def scan_halves_twin(
-    codes: Codes, queries: Vectors, centre: Vectors, step: Vectors, k: int, *, allow: Mask | None = None
+def scan_weighted_twin(
+    codes: Codes,
+    sections: Sections,
+    weights: Vectors,
+    bases: NDArray[np.float64],
+    k: int,
+    *,
+    allow: Mask | None = None,
 ) -> Neighbours:
-    """NumPy twin of `scan_halves`, over codes that are not packed."""
-    halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)[:, : queries.shape[1]]
-    rows = centre + step * (halves.astype(np.float32) - np.float32(7.5))
-    return _best(queries.astype(np.float64) @ rows.T.astype(np.float64), k, allow)
+    """NumPy twin of `scan_weighted`, over codes that are not packed."""
+    score = bases[:, None] + weights.astype(np.float64) @ sub_codes_of(codes, sections).T.astype(np.float64)
+    return _best(score, k, allow)
+
+
+def sub_codes_of(codes: Codes, sections: Sections) -> Codes:
+    """(n, w) codes -> (n, m): their sub-codes of 8, then of 4, then of 2 bits, one a byte."""
+    bytes_, nibbles, _ = np.split(codes, np.cumsum(sections)[:2], axis=1)
+    crumbs = codes[:, sum(sections[:2]) :, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3
+    halves = np.stack([nibbles & 15, nibbles >> 4], axis=2).reshape(len(codes), 2 * nibbles.shape[1])
+    return np.hstack([bytes_, halves, crumbs.reshape(len(codes), 4 * crumbs.shape[1])])
 
 
 def scan_tables(
@@ -116,30 +170,20 @@ def scan_tables_twin(codes: Codes, tables: Vectors, k: int, *, allow: Mask | Non
     return _best(found.reshape(len(tables), len(codes)), k, allow)
 
 
-def scan_scalar(
-    codes: Codes,
-    queries: Vectors,
-    centre: Vectors,
-    step: Vectors,
-    k: int,
-    *,
-    allow: Mask | None = None,
-    threads: int = 1,
-    module: Any = native,
-) -> Neighbours:
-    """The k best codes (n, d) by inner product with queries (q, d); a value is centre + step · (code - 128)."""
-    ids, scores = _empty(len(queries), k)
-    held = np.ascontiguousarray(codes)
-    module.scan_scalar(held, queries, centre, step, _bytes(allow), ids, scores, threads)
-    return Neighbours(ids, scores)
+def _steps(sections: Sections) -> Iterator[tuple[slice, int, int, int]]:
+    """Of each section its bytes in a code, sub-codes a byte, lines a step, and steps."""
+    at = 0
+    for size, per in zip(sections, (1, 2, 4), strict=True):
+        if size:
+            yield slice(at, at + size), per, 4 // per, -(-size * per // 4)
+        at += size
 
 
-def scan_scalar_twin(
-    codes: Codes, queries: Vectors, centre: Vectors, step: Vectors, k: int, *, allow: Mask | None = None
-) -> Neighbours:
-    """NumPy twin of `scan_scalar`."""
-    rows = centre + step * (codes.astype(np.float32) - np.float32(128))
-    return _best(queries.astype(np.float64) @ rows.T.astype(np.float64), k, allow)
+def _aligned(rows: int, width: int) -> Codes:
+    """(rows, width) zeros that begin where a cache line does: a register is then read from one line, not from two."""
+    held = np.zeros(rows * width + LINE - 1, np.uint8)
+    first = -held.ctypes.data % LINE
+    return held[first : first + rows * width].reshape(rows, width)
 
 
 def _best(score: NDArray[np.float64], k: int, allow: Mask | None) -> Neighbours:

@@ -19,7 +19,7 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firth.arrays import Vectors
+from firth.arrays import Vectors, principal_axes
 from firth.progress import Progress, silent
 from firth.sentence.course import Trainable
 from firth.sentence.encoder import batches
@@ -28,25 +28,9 @@ from firth.text.records import Ragged
 
 SAMPLE = 4096  # texts that the axes are learnt from, at most: seconds of encoding
 BUDGET = 4096  # tokens embedded at once
-SLOPE = 1e-6  # of the mean variance: beyond rounding, below what a text says
 STEPS, BATCH, POOL = 240, 256, 2048  # of learning: steps, texts that ask a step, documents they rank
 RATE, TEMPERATURE = 1e-3, 0.05
 WARM = 10  # steps until the full rate
-
-
-def principal_axes(vectors: Vectors) -> NDArray[np.float32]:
-    """(d, d) float32 orthogonal: `vectors @ axes` has its variance falling along the dimensions.
-
-    Args:
-        vectors: (n, d); the mean is taken out before, so that the direction which all texts share costs no dimension.
-    """
-    centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0, dtype=np.float64)
-    spread = centred.T @ centred
-    # Directions in which no text differs have no order of their own; the slope gives them the same one everywhere.
-    spread += np.diag(np.arange(len(spread), 0, -1)) * SLOPE * np.trace(spread) / len(spread) ** 2
-    _, axes = np.linalg.eigh(spread)
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(axes))])
-    return np.ascontiguousarray(axes[:, ::-1], np.float32)
 
 
 def domain_axes(encoder: Trainable, found: Examples, seed: int) -> NDArray[np.float32]:
