@@ -72,8 +72,8 @@ def case(name: str, rng: np.random.Generator) -> tuple[Callable[..., Any], list[
         return losses.cosent, [u, v], {"scores": torch.tensor(grades)}, np.log(1 + sum(pairs))
     if name == "siamese_softmax":
         weight, labels = rng.normal(size=(CLASSES, 3, D)), np.array([0, 1, 2, 0, 1, 2])
-        logits = np.concatenate([u, v, np.abs(u - v)], 1) @ weight.reshape(CLASSES, 3 * D).T
-        settings = {"labels": torch.tensor(labels), "weight": torch.tensor(weight)}
+        logits = 1.7 * np.concatenate([u, v, np.abs(u - v)], 1) @ weight.reshape(CLASSES, 3 * D).T
+        settings = {"labels": torch.tensor(labels), "weight": torch.tensor(weight), "scale": 1.7}
         return losses.siamese_softmax, [u, v], settings, -np.mean(log_softmax(logits)[np.arange(B), labels])
     if name == "margin_mse":
         margins = rng.normal(size=B)

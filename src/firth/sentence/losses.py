@@ -143,7 +143,7 @@ def cosent(left: Tensor, right: Tensor, *, scores: Tensor, scale: float = 20.0) 
     return torch.logsumexp(torch.cat([logits.new_zeros(1), terms[below > 0]]), 0)
 
 
-def siamese_softmax(left: Tensor, right: Tensor, *, labels: Tensor, weight: Tensor) -> Tensor:
+def siamese_softmax(left: Tensor, right: Tensor, *, labels: Tensor, weight: Tensor, scale: float = 1.0) -> Tensor:
     """Cross-entropy of a linear classifier over (u, v, |u - v|).
 
     Args:
@@ -152,12 +152,14 @@ def siamese_softmax(left: Tensor, right: Tensor, *, labels: Tensor, weight: Tens
         labels: (b,) int64 classes.
         weight: (classes, 3, D), D >= d, trained along: one row of D for each of u, v and |u - v|. Shorter vectors,
             as in Matryoshka training, meet its leading columns.
+        scale: the vectors are multiplied by it. The paper's are not of unit length; unit rows need about √d to have
+            components as large as those, else the classifier hears nothing.
     """
     _check_rows(left=left, right=right)
     _check_shape("labels", labels, (len(left),))
     if weight.ndim != 3 or weight.shape[1] != 3 or weight.shape[2] < left.shape[1]:
         raise ShapeError(f"weight: expected (classes, 3, {left.shape[1]} or more), got {tuple(weight.shape)}")
-    features = torch.stack([left, right, (left - right).abs()], 1)
+    features = scale * torch.stack([left, right, (left - right).abs()], 1)
     logits = torch.einsum("bfd,cfd->bc", features, weight[:, :, : left.shape[1]])
     return functional.cross_entropy(logits, labels)
 

@@ -138,8 +138,8 @@ class _Objectives:
 
     def softmax(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         labels = _on(queries, batch.score.astype(np.int64))
-        loss = self.nested(losses.siamese_softmax)
-        return loss(queries, documents[: len(batch)], labels=labels, weight=self.classifier)
+        loss, scale = self.nested(losses.siamese_softmax), float(queries.shape[1]) ** 0.5
+        return loss(queries, documents[: len(batch)], labels=labels, weight=self.classifier, scale=scale)
 
     def margin_mse(self, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
         assert self.teacher is not None
