@@ -3,11 +3,13 @@
 Run:   make bench Q="sentences --bert BERT"   (20 min on 2 cores; --small 2 min; a run that stopped goes on)
        BERT is a folder of firth pretrain, see docs/pretraining.md
 Last:  2026-11-23, --pairs 4000, three seeds, bert_mini after 33.4 M tokens (still on the plateau of its pre-training);
-       Spearman on STS-B dev, n = 1,500, intervals of 0.07 to 0.11 in the result file
-       untuned: [CLS] 0.154, mean 0.335; MiniLM as published: [CLS] 0.797, mean 0.867
-       siamese softmax  0.267  0.247  0.207   (its loss stayed at that of chance, 1.10: worse than untuned)
-       triplet          0.410  0.401  0.394
-       InfoNCE          0.447  0.455  0.447
+       Spearman on STS-B dev, n = 1,500, intervals of 0.02 to 0.11 in the result file
+       seeds 0, 1, 2    firth's BERT          MiniLM, reset
+       untuned, [CLS]   0.154                 0.692  0.699  0.696     MiniLM as published: [CLS] 0.797, mean 0.867
+       untuned, mean    0.335                 0.653  0.656  0.665
+       siamese softmax  0.317  0.339  0.319   0.709  0.697  0.691
+       triplet          0.410  0.401  0.394   0.754  0.744  0.738
+       InfoNCE          0.447  0.455  0.447   0.790  0.786  0.792
 
 A BERT pre-trained by firth (four layers, 256 dimensions) is read by its [CLS] and by the mean of its tokens, before and
 after tuning with the mean. What it learns from is SNLI, dev and test part, 19,664 judged pairs, or --pairs of them: the
