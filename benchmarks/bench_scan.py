@@ -38,7 +38,7 @@ from vectors import vectors
 K = 10
 QUERIES = 200
 PARTS = (96, 192)  # of 4 bits: 48 and 96 bytes
-OURS = ("pq96x4", "pq192x4", "binary", "sq4", "pq48", "pq96", "sq8")
+OURS = ("axes48", "axes96", "axes192", "pq96x4", "pq192x4", "binary", "sq4", "pq48", "pq96", "sq8")
 
 Search = Callable[[Vectors], Ids]
 

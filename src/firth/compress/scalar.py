@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -139,10 +140,15 @@ class Scalar(Saved):
 
     def weights(self, queries: Vectors) -> tuple[Vectors, NDArray[np.float64]]:
         """(q, m) of the values, and (q,) of what all rows share."""
-        found = queries * self.step
-        lowest = self.centre.astype(np.float64) - self.step.astype(np.float64) * _ZERO[self.bits]
-        wide = np.pad(found, ((0, 0), (0, 8 // self.bits * self.bytes_per_vector - self.dims)))
-        return np.ascontiguousarray(wide), queries.astype(np.float64) @ lowest
+        found: Vectors = queries * self.step
+        if self.bits == 4 and self.dims % 2:
+            found = np.pad(found, ((0, 0), (0, 1)))
+        return found, queries.astype(np.float64) @ self._lowest
+
+    @cached_property
+    def _lowest(self) -> NDArray[np.float64]:
+        """(d,) what a code of zeros stands for."""
+        return self.centre.astype(np.float64) - self.step.astype(np.float64) * _ZERO[self.bits]
 
     def state(self) -> State:
         """Bits, and the rows `centre` and `step`."""
