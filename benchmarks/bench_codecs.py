@@ -5,8 +5,8 @@ scored again from float32. "kept" is the share of float32's nDCG@10 with its 95 
 replacement, both systems on the same draw); recall@10 here is of the judged documents. Queries a second are of a scan
 of one thread in a batch, without the re-scoring; "as" is how many times smaller than float32 a vector is.
 
-Run:   make bench Q=codecs             (8 min on 2 cores once the vectors are there; --small Cranfield, MiniLM, 20 s)
-Last:  2026-11-23, MiniLM, nDCG@10 kept in %, 2 cores Zen 5 that other work kept busy (rates are rough)
+Run:   make bench Q=codecs             (3 min on 2 cores once the vectors are there; --small Cranfield, MiniLM, 20 s)
+Last:  2026-11-23, nDCG@10 kept in %, 2 cores Zen 5 that other work kept busy (rates are rough); MiniLM
        codec             bytes      squad_sent (2,000)   again  SciFact (300)        again  Cranfield (225)      again
        sq8               384 (4x)   100.0 [99.9, 100.1]  100.0  100.1 [100.0, 100.5] 100.0  99.8 [99.5, 100.1]   100.0
        sq4               192 (8x)   99.7 [99.3, 100.1]   100.0  100.1 [99.4, 100.9]  100.0  100.1 [98.4, 101.8]  100.0
@@ -21,8 +21,22 @@ Last:  2026-11-23, MiniLM, nDCG@10 kept in %, 2 cores Zen 5 that other work kept
        prefix128+sq4     64 (24x)   92.5 [91.3, 93.6]    99.9   91.3 [87.6, 95.1]    98.9   90.8 [86.7, 95.3]    99.6
        prefix128+pq16    16 (96x)   81.2 [79.6, 82.8]    98.3   76.9 [72.4, 81.8]    96.7   86.2 [81.6, 91.2]    98.8
        prefix128+binary  16 (96x)   81.6 [80.0, 83.2]    98.4   74.8 [69.9, 80.1]    95.1   74.0 [68.2, 79.4]    93.8
+       axes192           192 (8x)   100.0 [99.8, 100.2]  100.0  99.8 [99.0, 100.7]   100.0  100.6 [100.0, 101.4] 100.0
+       axes96            96 (16x)   98.6 [98.1, 99.1]    100.0  99.5 [98.4, 100.7]   100.0  99.3 [98.0, 100.5]   100.0
+       axes48            48 (32x)   94.6 [93.7, 95.4]    100.0  97.6 [95.3, 100.1]   100.0  97.9 [95.2, 100.2]   100.0
+       axes24            24 (64x)   84.3 [82.7, 85.9]    99.2   86.7 [83.0, 90.5]    99.3   91.3 [88.1, 94.5]    100.1
+       axes12            12 (128x)  64.5 [62.5, 66.5]    94.5   64.0 [58.2, 69.8]    88.2   79.4 [73.9, 85.0]    97.3
+       mpnet, 768 dimensions
+       sq8               768 (4x)   100.0 [99.9, 100.1]  100.0  100.2 [100.0, 100.6] 100.0  99.9 [99.6, 100.2]   100.0
+       opq96             96 (32x)   97.1 [96.5, 97.8]    100.0  95.8 [93.8, 97.8]    100.0  99.5 [97.7, 101.4]   100.0
+       opq192x4          96 (32x)   97.7 [97.1, 98.4]    100.0  98.7 [96.9, 100.5]   100.0  97.0 [94.8, 99.2]    100.1
+       binary            96 (32x)   97.7 [97.0, 98.5]    100.0  97.1 [94.8, 99.7]    100.1  91.4 [87.1, 95.4]    100.5
+       axes96            96 (32x)   97.8 [97.2, 98.3]    100.0  97.3 [95.7, 99.0]    100.0  98.6 [97.1, 100.2]   100.0
+       opq48             48 (64x)   93.6 [92.7, 94.6]    100.0  93.7 [91.1, 96.4]    100.0  98.3 [95.6, 101.1]   100.0
+       axes48            48 (64x)   93.3 [92.3, 94.3]    99.9   94.1 [91.2, 97.0]    99.4   96.9 [94.3, 99.2]    100.0
+       prefix384+binary  48 (64x)   94.4 [93.4, 95.5]    99.8   91.0 [87.6, 94.5]    98.6   83.1 [78.2, 88.3]    100.6
+       axes32            32 (96x)   87.1 [86.0, 88.4]    99.4   89.8 [86.4, 93.1]    99.4   93.9 [90.4, 97.1]    99.6
        "again": 40 rows scored again. Shares above 100 are chance. recall@10, queries/s and more: results/codecs.json.
-       mpnet is measured by the same command where its vectors are.
 """
 
 from __future__ import annotations
@@ -83,13 +97,14 @@ _SHOWN = ("codec", "bytes", "as", "ndcg@10", "kept", "re-scored", "kept, re-scor
 
 
 def names(d: int) -> list[str]:
-    """Codecs from 4 to 96 times smaller than float32 at d dimensions, smaller ones last."""
+    """Codecs from 4 to 128 times smaller than float32 at d dimensions, smaller ones last."""
     half, third = d // 2, d // 3
     found = ["sq8", "sq4", f"pq{d // 4}", f"pq{d // 8}", f"opq{d // 8}", f"pq{d // 4}x4", f"opq{d // 4}x4"]
     found += [f"pq{d // 16}", f"opq{d // 16}", f"pq{d // 8}x4", f"opq{d // 8}x4", "binary", "rbinary"]
     found += [f"prefix{half}+sq8", f"prefix{third}+sq8", f"prefix{half}+sq4", f"prefix{third}+sq4"]
     found += [f"prefix{half}+pq{half // 8}", f"prefix{half}+binary", f"prefix{third}+pq{third // 8}"]
-    return [*found, f"prefix{third}+binary", f"prefix{half}+pq{half // 16}"]
+    found += [f"prefix{third}+binary", f"prefix{half}+pq{half // 16}"]
+    return [*found, *(f"axes{d // share}" for share in (2, 4, 8, 16, 24, 32))]
 
 
 def _cells(models: list[str], sets: list[str]) -> list[tuple[str, str]]:
