@@ -33,6 +33,28 @@ void dot_codes(In2<int8_t> queries, In2<uint8_t> codes, Out2<int32_t> out) {
         }
 }
 
+// Products with the upper plane alone, or with both; planes.hpp.
+void dot_planes(In2<int8_t> queries, In2<uint8_t> high, std::optional<In2<uint8_t>> low, Out2<int32_t> out) {
+    const std::size_t q = queries.shape(0), n = high.shape(0), width = queries.shape(1);
+    if (width % CODE_ALIGNMENT || high.shape(1) * 2 != width || out.shape(0) != q || out.shape(1) != n ||
+        (low && (low->shape(0) != n || low->shape(1) * 2 != width)))
+        throw std::invalid_argument("dot_planes: a plane has half the width of a query, a multiple of 32");
+    for (std::size_t i = 0; i < q; ++i)
+        for (std::size_t j = 0; j < n; j += 4) {
+            const uint8_t *upper[4], *lower[4];
+            int32_t sums[4];
+            for (std::size_t l = 0; l < 4; ++l) {
+                const std::size_t at = std::min(j + l, n - 1) * (width / 2);
+                upper[l] = high.data() + at, lower[l] = low ? low->data() + at : nullptr;
+            }
+            if (low)
+                dot_plane4<true>(upper, lower, queries.data() + i * width, width, sums);
+            else
+                dot_plane4<false>(upper, lower, queries.data() + i * width, width, sums);
+            for (std::size_t l = 0; l < 4 && j + l < n; ++l) out(i, j + l) = sums[l];
+        }
+}
+
 void pair_distances(In2<uint8_t> rows, In2<uint8_t> codes, Out2<uint32_t> out) {
     const std::size_t q = rows.shape(0), n = codes.shape(0), width = codes.shape(1);
     if (width % CODE_ALIGNMENT || rows.shape(1) != width || out.shape(0) != q || out.shape(1) != n)
@@ -67,8 +89,9 @@ void flat(In2<float> queries, In2<float> rows, std::size_t k, std::optional<In1<
 }
 
 template <class T> void borrow(Column<T> &column, const nb::ndarray<const T, nb::c_contig, nb::device::cpu> &array) {
-    if (array.size() % column.width()) throw std::invalid_argument("graph: a column has another width");
-    column.borrow(array.data(), array.size() / column.width());
+    if (array.ndim() != 2 || array.shape(1) != column.width())
+        throw std::invalid_argument("graph: a column has another width");
+    column.borrow(array.data(), array.shape(0));
 }
 
 // A view of a column's first `rows` rows; the caller keeps the graph alive and does not write to it meanwhile.
@@ -78,14 +101,14 @@ template <class T> nb::ndarray<nb::numpy, const T, nb::ndim<2>> view(const Colum
 
 template <class T> using Mapped = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 
-void open_graph(Graph &graph, Mapped<uint8_t> blocks, Mapped<uint32_t> norms, Mapped<float> rows,
+void open_graph(Graph &graph, Mapped<uint8_t> blocks, Mapped<uint8_t> low, Mapped<uint32_t> norms, Mapped<float> rows,
                 Mapped<int64_t> keys, Mapped<uint8_t> levels, Mapped<uint8_t> state, Mapped<uint32_t> upper_at,
                 Mapped<uint32_t> upper, uint32_t entry) {
-    borrow(graph.blocks, blocks), borrow(graph.norms, norms), borrow(graph.rows, rows), borrow(graph.keys, keys);
+    borrow(graph.blocks, blocks), borrow(graph.low, low), borrow(graph.norms, norms), borrow(graph.rows, rows), borrow(graph.keys, keys);
     borrow(graph.levels, levels), borrow(graph.state, state), borrow(graph.upper_at, upper_at);
     borrow(graph.upper, upper);
     const std::size_t n = graph.blocks.capacity();
-    for (std::size_t rows_of : {graph.norms.capacity(), graph.rows.capacity(), graph.keys.capacity(),
+    for (std::size_t rows_of : {graph.low.capacity(), graph.norms.capacity(), graph.rows.capacity(), graph.keys.capacity(),
                                 graph.levels.capacity(), graph.state.capacity(), graph.upper_at.capacity()})
         if (rows_of != n) throw std::invalid_argument("graph: columns have different numbers of rows");
     if (n > MOST_NODES || (n > 0 && entry >= n && entry != NO_NODE))
@@ -119,21 +142,21 @@ std::size_t add(Graph &graph, In2<uint8_t> codes, In2<float> rows, In1<int64_t> 
     return graph.alive.load() - before;
 }
 
-void search(const Graph &graph, In2<float> queries, std::size_t k, std::size_t ef, std::size_t rerank,
-            std::optional<In1<uint64_t>> allow, std::size_t allowed, bool exact, bool through, Out2<int64_t> ids,
-            Out2<float> scores, Out1<uint32_t> work, int threads) {
+void search(const Graph &graph, In2<float> queries, std::size_t k, std::size_t ef,
+            std::optional<In1<uint64_t>> allow, std::size_t allowed, bool exact, bool through, std::size_t rank,
+            std::size_t least, double times, Out2<int64_t> ids, Out2<float> scores, Out1<uint32_t> work, int threads) {
     const std::size_t q = queries.shape(0);
     if (queries.shape(1) != graph.settings.d || ids.shape(0) != q || ids.shape(1) != k || scores.shape(0) != q ||
         scores.shape(1) != k || work.shape(0) != q)
         throw std::invalid_argument("graph: queries or results have another shape");
     const Graph::Wanted wanted{k,
                                std::max(ef, k),
-                               std::max(rerank, k),
                                allow ? allow->data() : nullptr,
                                allow ? allow->shape(0) * 64 : 0,
                                allowed,
                                exact,
-                               through};
+                               through,
+                               {std::max<std::size_t>(rank, 1), std::max<std::size_t>(least, 1), times}};
     const auto run = [&](const std::atomic<bool> &stop) {
         graph.search(queries.data(), q, wanted, ids.data(), scores.data(), work.data(), threads, stop);
     };
@@ -155,6 +178,7 @@ Graph *make(uint32_t d, uint32_t width, uint32_t m, uint32_t ef_construction, in
 
 void bind_index(nb::module_ &m) {
     m.def("dot_codes", &dot_codes, nb::arg("queries"), nb::arg("codes"), nb::arg("out"));
+    m.def("dot_planes", &dot_planes, nb::arg("queries"), nb::arg("high"), nb::arg("low").none(), nb::arg("out"));
     m.def("pair_distances", &pair_distances, nb::arg("rows"), nb::arg("codes"), nb::arg("out"));
     m.def("flat", &flat, nb::arg("queries"), nb::arg("rows"), nb::arg("k"), nb::arg("only").none(), nb::arg("euclid"),
           nb::arg("longest"), nb::arg("ids"), nb::arg("scores"), nb::arg("threads"));
@@ -169,8 +193,9 @@ void bind_index(nb::module_ &m) {
             g.step.assign(step.data(), step.data() + step.shape(0));
         })
         .def("add", &add)
-        .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("ef"), nb::arg("rerank"),
-             nb::arg("allow").none(), nb::arg("allowed"), nb::arg("exact"), nb::arg("through"), nb::arg("ids"),
+        .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("ef"),
+             nb::arg("allow").none(), nb::arg("allowed"), nb::arg("exact"), nb::arg("through"), nb::arg("rank"), nb::arg("least"),
+             nb::arg("times"), nb::arg("ids"),
              nb::arg("scores"), nb::arg("work"), nb::arg("threads"))
         .def("remove", [](Graph &g, In1<uint32_t> slots) {
             for (std::size_t i = 0; i < slots.shape(0); ++i)
@@ -204,6 +229,7 @@ void bind_index(nb::module_ &m) {
         .def_prop_ro("entry", [](const Graph &g) { return g.entry.load(); })
         .def_prop_ro("free", [](const Graph &g) { return g.free_slots.size(); })
         .def_prop_ro("blocks", [](Graph &g) { return view(g.blocks, g.count); }, nb::rv_policy::reference_internal)
+        .def_prop_ro("low", [](Graph &g) { return view(g.low, g.count); }, nb::rv_policy::reference_internal)
         .def_prop_ro("norms", [](Graph &g) { return view(g.norms, g.count); }, nb::rv_policy::reference_internal)
         .def_prop_ro("rows", [](Graph &g) { return view(g.rows, g.count); }, nb::rv_policy::reference_internal)
         .def_prop_ro("keys", [](Graph &g) { return view(g.keys, g.count); }, nb::rv_policy::reference_internal)

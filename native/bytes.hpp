@@ -60,7 +60,19 @@ inline void dot_bytes4(const uint8_t *const code[4], const int8_t *query, std::s
 
 #else
 
+#if defined(__SSE4_1__)
+inline int32_t sum_lanes(__m128i sum) {
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
+    return _mm_cvtsi128_si32(sum);
+}
+#endif
+
 #if defined(__AVX2__)
+
+inline int32_t sum_lanes(__m256i sum) {
+    return sum_lanes(_mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1)));
+}
 
 inline int32_t dot_bytes(const uint8_t *code, const int8_t *query, std::size_t width) {
     __m256i sum = _mm256_setzero_si256(), sum2 = sum;
@@ -73,11 +85,7 @@ inline int32_t dot_bytes(const uint8_t *code, const int8_t *query, std::size_t w
         sum = _mm256_add_epi32(sum, wide(i));
         sum2 = _mm256_add_epi32(sum2, wide(i + 16));
     }
-    sum = _mm256_add_epi32(sum, sum2);
-    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
-    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xB1));
-    return _mm_cvtsi128_si32(half);
+    return sum_lanes(_mm256_add_epi32(sum, sum2));
 }
 
 #elif defined(__SSE4_1__)
@@ -91,10 +99,7 @@ inline int32_t dot_bytes(const uint8_t *code, const int8_t *query, std::size_t w
         sum2 = _mm_add_epi32(sum2, _mm_madd_epi16(_mm_cvtepu8_epi16(_mm_unpackhi_epi64(c, c)),
                                                   _mm_cvtepi8_epi16(_mm_unpackhi_epi64(q, q))));
     }
-    sum = _mm_add_epi32(sum, sum2);
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
-    return _mm_cvtsi128_si32(sum);
+    return sum_lanes(_mm_add_epi32(sum, sum2));
 }
 
 #else

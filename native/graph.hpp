@@ -1,8 +1,9 @@
 // A hierarchical navigable small world graph (Malkov and Yashunin, arXiv:1603.09320) over byte codes or float32 rows.
 //
-// Layout, for the bytes touched a hop: one block a node, [m0 links of level 0, uint32][its code], so that a visit
-// reads whole cache lines of one page. Upper levels, one node in m, lie apart. Links end at the first value that is
-// not a node; that one comparison is also the bounds check that makes a hostile file harmless.
+// Layout, for the bytes touched a hop: one block a node, [m0 links of level 0, uint32][upper half bytes of its code],
+// so that a visit reads whole cache lines of one page. A search reads nothing else of a node that it passes; the lower
+// half bytes, which only growth and scans read, lie apart, and so do upper levels, one node in m. Links end at the first
+// value that is not a node; that one comparison is also the bounds check that makes a hostile file harmless.
 //
 // Threads: any number of searches beside one writer. A writer publishes links slot by slot (release stores, acquire
 // loads, plain moves on x86) after what they point at is written; it stops the searches (Gate) only while columns
@@ -102,14 +103,23 @@ struct Pool {
         if (entry.size() < ef + 1) entry.resize(ef + 1);
         size = 0, capacity = ef;
     }
+    // Worse than this is not kept.
+    uint64_t limit() const { return size == capacity ? entry[size - 1] : ~uint64_t{0}; }
     // Where the entry went, or `capacity` when it is worse than all of a full pool.
     std::size_t insert(uint64_t value) {
         if (size == capacity && value >= entry[size - 1]) return capacity;
-        uint64_t *at = std::lower_bound(entry.data(), entry.data() + size, value);
+        uint64_t *at = place(value);
         if (size == capacity) --size;
         std::copy_backward(at, entry.data() + size, entry.data() + size + 1);
         *at = value, ++size;
         return static_cast<std::size_t>(at - entry.data());
+    }
+    // The first entry that is not less; halved without a branch, which would be guessed wrong every second time.
+    uint64_t *place(uint64_t value) {
+        uint64_t *base = entry.data();
+        std::size_t left = size;
+        for (; left > 1; left -= left / 2) base += (base[left / 2 - 1] < value) * (left / 2);
+        return base + (left && *base < value);
     }
     static uint32_t node(uint64_t value) { return static_cast<uint32_t>(value) >> 1; }
     static uint64_t pack(uint32_t distance, uint32_t node) { return uint64_t{distance} << 32 | node << 1; }
@@ -124,15 +134,22 @@ struct Scratch {
     std::vector<float> floats;
     std::vector<uint64_t> chosen, ranked;
     std::vector<uint32_t> todo;     // nodes to be compared
+    std::vector<uint32_t> keys;     // of those
     std::vector<std::pair<double, uint32_t>> exact;
+    std::vector<double> scores, order;
 
+    // Not seen before; from now on it is.
     bool visit(uint32_t node) {
+        const bool fresh = mark(node);
+        if (fresh) seen.push_back(node);
+        return fresh;
+    }
+    // The same without the note in `seen`, which the caller makes.
+    bool mark(uint32_t node) {
         uint64_t &word = visited[node >> 6];
-        const uint64_t bit = uint64_t{1} << (node & 63);
-        if (word & bit) return false;
-        word |= bit;
-        seen.push_back(node);
-        return true;
+        const uint64_t old = word;
+        word = old | uint64_t{1} << (node & 63);
+        return !(old >> (node & 63) & 1);
     }
     void forget() {
         if (seen.size() * 16 > visited.size())
@@ -177,15 +194,26 @@ struct GraphSettings {
     uint64_t seed = 0;
 };
 
+// Where a walk ends before all of its pool is expanded: at `times` the squared distance of the node in place `rank`. A
+// query in a crowd then expands more nodes than one apart from all others, and a pool can be wide for the few queries
+// that need it.
+// Source: Al-Jazzazi et al. 2025, "Distance Adaptive Beam Search", arXiv:2505.15636. Where we differ: the first `least`
+// of the pool are always expanded, so that a wide enough pool finds what lies behind a gap.
+struct Reach {
+    std::size_t rank = 1, least = 1;  // at least 1
+    double times = 0;                 // 0: the whole pool
+};
+
 class Graph {
   public:
     explicit Graph(GraphSettings s)
-        : settings(s), m0(2 * s.m), blocks(padded_width(m0 * 4 + s.width)), rows(s.d), upper(s.m), mean(s.d, 0),
-          step(s.d, 1) {}
+        : settings(s), m0(2 * s.m), blocks(padded_width(m0 * 4 + s.width / 2)), low(s.width / 2), rows(s.d), upper(s.m),
+          mean(s.d, 0), step(s.d, 1) {}
 
     const GraphSettings settings;
     const uint32_t m0;
-    Column<uint8_t> blocks;  // [m0 links][code]
+    Column<uint8_t> blocks;  // [m0 links][upper plane of the code]
+    Column<uint8_t> low;     // lower plane of the code; planes.hpp
     Column<uint32_t> norms;  // squared length: the int32 of a code, or the bits of a row's float32
     Column<float> rows;
     Column<int64_t> keys;
@@ -200,8 +228,8 @@ class Graph {
 
     uint32_t *links(uint32_t node) { return reinterpret_cast<uint32_t *>(blocks.row(node)); }
     const uint32_t *links(uint32_t node) const { return reinterpret_cast<const uint32_t *>(blocks.row(node)); }
-    const uint8_t *code(uint32_t node) const { return blocks.row(node) + m0 * 4; }
-    uint8_t *code(uint32_t node) { return blocks.row(node) + m0 * 4; }
+    const uint8_t *high(uint32_t node) const { return blocks.row(node) + m0 * 4; }
+    uint8_t *high(uint32_t node) { return blocks.row(node) + m0 * 4; }
     uint32_t *links(uint32_t node, int level) { return level ? upper.row(upper_at[node] + level - 1) : links(node); }
     const uint32_t *links(uint32_t node, int level) const { return const_cast<Graph *>(this)->links(node, level); }
     uint32_t most_links(int level) const { return level ? settings.m : m0; }
@@ -216,15 +244,19 @@ class Graph {
     std::size_t unreachable() const;
 
     struct Wanted {
-        std::size_t k, ef, rerank;
+        std::size_t k, ef;
         const uint64_t *allow;   // one bit a node, or none
         std::size_t allow_bits;  // nodes that came after the bitmap are not allowed
         std::size_t allowed;
         bool exact;    // look at each allowed node, without a walk
         bool through;  // score allowed nodes only, and look behind those that are not
+        Reach reach;
     };
     void search(const float *queries, std::size_t q, const Wanted &wanted, int64_t *ids, float *scores,
                 uint32_t *work, int threads, const std::atomic<bool> &stop) const;
+    template <class Space, class Whole>
+    void search_slice(const float *queries, std::size_t begin, std::size_t end, const Wanted &wanted, int64_t *ids,
+                      float *scores, uint32_t *work) const;
 
     void reserve(std::size_t nodes, std::size_t groups);
     State state_of(uint32_t node) const {

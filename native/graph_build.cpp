@@ -133,6 +133,7 @@ void Graph::reserve(std::size_t nodes, std::size_t groups) {
     const std::size_t used = count.load();
     std::unique_lock closed(gate);
     blocks.reserve(nodes, used, 0xFF);  // every link NO_NODE
+    low.reserve(nodes, used, 0);
     norms.reserve(nodes, used, 0);
     rows.reserve(nodes, used, 0);
     keys.reserve(nodes, used, -1);
@@ -167,8 +168,9 @@ void Graph::add(const uint8_t *codes, const float *vectors, const int64_t *names
                     upper_used += levels[slot];
                 }
                 std::copy_n(vectors + (begin + i) * settings.d, settings.d, rows.row(slot));
-                if (settings.width) std::copy_n(codes + (begin + i) * settings.width, settings.width, code(slot));
-                norms[slot] = settings.width ? Bytes<true>::norm(code(slot), settings.width)
+                const uint8_t *code = codes + (begin + i) * settings.width;
+                if (settings.width) split_code(code, settings.width, high(slot), low.row(slot));
+                norms[slot] = settings.width ? Bytes<true>::norm(code, settings.width)
                                              : Floats<true>::norm(rows.row(slot), settings.d);
                 keys[slot] = names[begin + i];
                 for (int level = 0; level <= levels[slot]; ++level) write_links(*this, slot, level, nullptr, 0);

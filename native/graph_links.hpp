@@ -1,7 +1,7 @@
 // The choice of a node's links, shared by growth and repair.
 #pragma once
 
-#include "graph_space.hpp"
+#include "graph_walk.hpp"
 
 namespace firth {
 

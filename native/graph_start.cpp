@@ -86,8 +86,14 @@ class Level {
 };
 
 void Level::fill(CodeSet &codes, const uint32_t *rows, std::size_t n) const {
+    std::vector<uint8_t> code(graph_.settings.width);
     codes.fill(
-        n, graph_.settings.width, [&](std::size_t i) { return graph_.code(nodes_[rows[i]]); },
+        n, code.size(),
+        [&](std::size_t i) {
+            const uint32_t node = nodes_[rows[i]];
+            join_code(graph_.high(node), graph_.low.row(node), code.size(), code.data());
+            return code.data();
+        },
         [&](std::size_t i) { return graph_.norms[nodes_[rows[i]]]; });
 }
 
@@ -223,7 +229,7 @@ void Level::rank(uint32_t row, Scratch &scratch) const {
     for (; held < room_ && pool(row)[held] != NOTHING; ++held) {
         const uint32_t other = Pool::node(pool(row)[held]);
         scratch.visit(other);
-        prefetch_bytes(graph_.code(nodes_[other]), graph_.settings.width);
+        space.prefetch(nodes_[other]);
         ranked.push_back(Pool::pack(static_cast<uint32_t>(pool(row)[held] >> 32), nodes_[other]));
     }
     const uint32_t limit = held == room_ ? static_cast<uint32_t>(pool(row)[room_ - 1] >> 32) : ~uint32_t{0};
@@ -298,7 +304,7 @@ void Level::link_back() {
 }  // namespace
 
 bool start_graph(Graph &graph, const std::vector<uint32_t> &slots, int threads, const std::atomic<bool> &stop) {
-    const std::size_t wanted = 
+    const std::size_t wanted =
         std::clamp<std::size_t>(graph.settings.ef_construction / EF_A_SPLIT, LEAST_SPLITS, MOST_SPLITS);
     Random random(graph.settings.seed);
     std::vector<uint32_t> nodes = slots;

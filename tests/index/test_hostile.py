@@ -12,6 +12,7 @@ from firth import files
 from firth.arrays import Vectors
 from firth.errors import FirthError, FormatError
 from firth.index import HNSW, Flat
+from firth.index.hnsw_file import VERSION
 from index.damaged import storm
 
 MUTATIONS = 600  # for each seed; benchmarks/bench_soundness.py tries a hundred thousand
@@ -54,10 +55,12 @@ def test_damaged_files_give_an_error_or_an_answer(rows: Vectors, queries: Vector
 def test_a_codec_whose_values_overflow_is_refused(rows: Vectors, tmp_path: Path, name: str, value: float) -> None:
     path = tmp_path / "x"
     saved(rows, path, HNSW)
-    held = files.read_arrays(path, kind="hnsw", version=1)
+    held = files.read_arrays(path, kind="hnsw", version=VERSION)
     changed = np.array(held.arrays[f"codec.{name}"])
     changed[5] = value
-    files.write_arrays(path, kind="hnsw", version=1, meta=held.meta, arrays=held.arrays | {f"codec.{name}": changed})
+    files.write_arrays(
+        path, kind="hnsw", version=VERSION, meta=held.meta, arrays=held.arrays | {f"codec.{name}": changed}
+    )
     with pytest.raises(FormatError, match=r"x: .*damaged scalar codec: steps of"):
         HNSW.load(path)
 
@@ -66,8 +69,8 @@ def test_a_codec_whose_values_overflow_is_refused(rows: Vectors, tmp_path: Path,
 def test_a_false_width_is_refused_before_memory_is_taken_for_it(rows: Vectors, tmp_path: Path, dims: int) -> None:
     path = tmp_path / "x"
     HNSW.build(rows[:50], codec=None, metric="euclid").save(path)
-    held = files.read_arrays(path, kind="hnsw", version=1)
-    files.write_arrays(path, kind="hnsw", version=1, meta=held.meta | {"dims": dims}, arrays=held.arrays)
+    held = files.read_arrays(path, kind="hnsw", version=VERSION)
+    files.write_arrays(path, kind="hnsw", version=VERSION, meta=held.meta | {"dims": dims}, arrays=held.arrays)
     with pytest.raises(FormatError, match=f"expected \\(…, {dims}\\)"):
         HNSW.load(path)
 
@@ -82,17 +85,17 @@ def test_settings_of_a_flat_index_beyond_all_numbers_are_refused(rows: Vectors, 
         Flat.load(path)
 
 
-@pytest.mark.parametrize("name", ["blocks", "levels", "state", "upper_at", "upper", "keys", "norms"])
+@pytest.mark.parametrize("name", ["blocks", "low", "levels", "state", "upper_at", "upper", "keys", "norms"])
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_a_column_of_nonsense_gives_an_error_or_an_answer(
     rows: Vectors, queries: Vectors, tmp_path: Path, name: str, value: int
 ) -> None:
     path = tmp_path / "x"
     saved(rows, path, HNSW)
-    held = files.read_arrays(path, kind="hnsw", version=1)
+    held = files.read_arrays(path, kind="hnsw", version=VERSION)
     arrays = {key: np.array(array) for key, array in held.arrays.items()}
     arrays[name].view(np.uint8)[:] = value
-    files.write_arrays(path, kind="hnsw", version=1, meta=held.meta, arrays=arrays)
+    files.write_arrays(path, kind="hnsw", version=VERSION, meta=held.meta, arrays=arrays)
     open_and_use(HNSW, path, queries, verify=True)
 
 
@@ -103,26 +106,26 @@ def test_a_column_of_nonsense_gives_an_error_or_an_answer(
         {"metric": "l3"}, {"metric": "dot"}, {"codec": {"codec": "zip"}}, {"codec": None}, {"codec": []},
         {"curve": "x"}, {"next_key": 3}, {"string_keys": False, "next_key": 2}, {"seed": -1}, {"seed": 2**70},
         {"ef_construction": -5}, {"longest": "far"}, {"longest": 1e300}, {"longest": -1}, {"dims": None},
-        {"curve": [[1]]},
+        {"curve": [[1]]}, {"dimension": -1}, {"dimension": float("nan")}, {"dimension": "x"},
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_the_columns_are_refused(rows: Vectors, tmp_path: Path, change: Any) -> None:
     path = tmp_path / "x"
     saved(rows, path, HNSW)
-    held = files.read_arrays(path, kind="hnsw", version=1)
-    files.write_arrays(path, kind="hnsw", version=1, meta=held.meta | change, arrays=held.arrays)
+    held = files.read_arrays(path, kind="hnsw", version=VERSION)
+    files.write_arrays(path, kind="hnsw", version=VERSION, meta=held.meta | change, arrays=held.arrays)
     with pytest.raises(FormatError, match="x: "):
         HNSW.load(path)
 
 
-@pytest.mark.parametrize("name", ["blocks", "rows", "keys", "upper", "codec.centre", "key_ends", "key_bytes"])
+@pytest.mark.parametrize("name", ["blocks", "low", "rows", "keys", "upper", "codec.centre", "key_ends", "key_bytes"])
 @pytest.mark.parametrize("how", ["absent", "shorter", "other type"])
 def test_a_column_that_is_absent_or_of_another_shape_is_refused(
     rows: Vectors, tmp_path: Path, name: str, how: str
 ) -> None:
     path = tmp_path / "x"
     saved(rows, path, HNSW)
-    held = files.read_arrays(path, kind="hnsw", version=1)
+    held = files.read_arrays(path, kind="hnsw", version=VERSION)
     arrays = dict(held.arrays)
     if how == "absent":
         del arrays[name]
@@ -130,7 +133,7 @@ def test_a_column_that_is_absent_or_of_another_shape_is_refused(
         arrays[name] = arrays[name][:-1]
     else:
         arrays[name] = arrays[name].astype(np.float64)
-    files.write_arrays(path, kind="hnsw", version=1, meta=held.meta, arrays=arrays)
+    files.write_arrays(path, kind="hnsw", version=VERSION, meta=held.meta, arrays=arrays)
     if name == "codec.centre" and how == "other type":
         return  # a codec takes any type of number
     with pytest.raises(FormatError, match="x: "):

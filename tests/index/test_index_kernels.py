@@ -30,6 +30,21 @@ def test_products_of_codes_are_exact_integers(level: Any, rng: np.random.Generat
     np.testing.assert_array_equal(codes.dot_codes(queries, rows, module=level), codes.dot_codes_twin(queries, rows))
 
 
+@pytest.mark.parametrize("width", [64, 128, 320, 768])
+@pytest.mark.parametrize("n", [1, 3, 4, 9])
+def test_products_of_planes_are_exact_integers(level: Any, rng: np.random.Generator, width: int, n: int) -> None:
+    queries = rng.integers(-128, 128, (5, width)).astype(np.int8)
+    rows = rng.integers(0, 256, (n, width)).astype(np.uint8)
+    high, low = codes.split_codes(rows)
+    np.testing.assert_array_equal(codes.join_codes(high, low), rows)
+    whole = codes.dot_planes(queries, high, low, module=level)
+    np.testing.assert_array_equal(whole, codes.dot_codes_twin(queries, rows))
+    np.testing.assert_array_equal(whole, codes.dot_planes_twin(queries, high, low))
+    upper = codes.dot_planes(queries, high, module=level)
+    np.testing.assert_array_equal(upper, codes.dot_planes_twin(queries, high))
+    np.testing.assert_array_equal(upper, codes.dot_codes_twin(queries, rows >> 4))
+
+
 @pytest.mark.parametrize("width", [64, 448])
 @pytest.mark.parametrize(("q", "n"), [(1, 1), (7, 15), (8, 48), (19, 100)])
 def test_distances_of_all_pairs_are_exact_integers(
@@ -43,6 +58,8 @@ def test_distances_of_all_pairs_are_exact_integers(
 def test_the_largest_codes_do_not_saturate(level: Any) -> None:
     queries, rows = np.full((1, 4096), -128, np.int8), np.full((4, 4096), 255, np.uint8)
     np.testing.assert_array_equal(codes.dot_codes(queries, rows, module=level), -128 * 255 * 4096)
+    planes = codes.split_codes(rows)
+    np.testing.assert_array_equal(codes.dot_planes(queries, *planes, module=level), -128 * 255 * 4096)
     farthest = codes.pair_distances(rows[:1], np.zeros((4, 4096), np.uint8), module=level)
     np.testing.assert_array_equal(farthest, 255 * 255 * 4096)
 

@@ -12,19 +12,22 @@ from firth import files
 from firth.compress import Scalar
 from firth.compress.codec import restore
 from firth.errors import FormatError, SettingsError
-from firth.index.calibrate import Curve
+from firth.index.calibrate import MOST_DIMENSION, Curve
 from firth.index.keys import Keys
 from firth.index.metric import check_metric
+from firth.kernels.codes import split_codes
 
 if TYPE_CHECKING:
     from firth.index.hnsw import HNSW
 
 KIND = "hnsw"
-VERSION = 1
+VERSION = 2  # 1 kept whole codes in the blocks
+CODE_WIDTH = 64  # bytes; rows of codes, and blocks, are padded to whole registers
 MOST_EF = 1 << 20  # a beam; more is damage, not a setting
 LONGEST = float(np.finfo(np.float32).max)  # of a row's length
 _COLUMNS = {  # name: (type, columns where the number is fixed)
     "blocks": (np.uint8, None),
+    "low": (np.uint8, None),
     "norms": (np.uint32, 1),
     "rows": (np.float32, None),
     "keys": (np.int64, 1),
@@ -47,6 +50,7 @@ def save(index: HNSW, path: Path | str) -> None:
         "ef_construction": index.ef_construction,
         "seed": index.seed,
         "longest": index.longest,
+        "dimension": index.dimension,
         "entry": int(graph.entry),
         "codec": codec_meta,
         "curve": index.curve.state() if index.curve else None,
@@ -62,14 +66,14 @@ def load(cls: type[HNSW], path: Path | str, *, verify: bool) -> HNSW:
     """Open what `save` wrote."""
     held = files.read_arrays(path, kind=KIND, version=VERSION, verify=verify)
     try:
-        return _restored(cls, held.meta, held.arrays)
+        return _restored(cls, held.meta, held.arrays, held.version)
     except FormatError as error:
         raise FormatError(str(error), path=path) from error
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, SettingsError) as error:
         raise FormatError(f"damaged hnsw index: {error}", path=path) from error
 
 
-def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> HNSW:
+def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[Any]], version: int) -> HNSW:
     check_metric(meta["metric"])
     within = {name.removeprefix("codec."): array for name, array in arrays.items() if name.startswith("codec.")}
     codec = restore(meta["codec"], within) if meta["codec"] else None
@@ -85,13 +89,19 @@ def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[A
     longest = float(meta["longest"])
     if not 0 <= longest <= LONGEST:
         raise FormatError(f"damaged: the longest row has length {longest}")
+    dimension = float(meta["dimension"]) if version > 1 else 0.0
+    if not 0 <= dimension <= MOST_DIMENSION:
+        raise FormatError(f"damaged: rows of {dimension} dimensions")
+    if version == 1:
+        arrays = arrays | _split(arrays["blocks"], 8 * m, 0 if codec is None else -(-width // CODE_WIDTH) * CODE_WIDTH)
     columns = {name: _column(name, arrays[name]) for name in _COLUMNS}
     n = len(columns["keys"])
     _wide(columns, "rows", width)  # before a graph of this width is made: a false one may not fit into memory
     index = cls(dims, meta["metric"], m, ef_construction, codec, int(meta["seed"]))
-    index.longest = longest
+    index.longest, index.dimension = longest, dimension
     _wide(columns, "blocks", index._graph.block_bytes)
     _wide(columns, "upper", m)
+    _wide(columns, "low", 0 if codec is None else -(-width // CODE_WIDTH) * CODE_WIDTH // 2)
     if any(len(column) != n for name, column in columns.items() if name != "upper"):
         raise FormatError(f"damaged: columns of {sorted({len(c) for c in columns.values()})} rows for {n} vectors")
     index._graph.open(*columns.values(), int(meta["entry"]))
@@ -102,6 +112,18 @@ def _restored(cls: type[HNSW], meta: dict[str, Any], arrays: dict[str, NDArray[A
     measured = int(meta.get("measured", len(alive)))
     index.curve = Curve.restore(meta["curve"], measured) if meta["curve"] is not None else None
     return index
+
+
+def _split(blocks: NDArray[Any], links: int, width: int) -> dict[str, NDArray[Any]]:
+    """The columns `blocks` and `low` of a file of version 1: there a block held `links` bytes and then a whole code."""
+    whole = _column("blocks", blocks)
+    if whole.shape[1] < links + width:
+        raise FormatError(f"damaged: blocks has shape {whole.shape}, expected (…, {links + width})")
+    high, low = split_codes(whole[:, links : links + width])
+    used = links + width // 2
+    fresh = np.full((len(whole), -(-used // CODE_WIDTH) * CODE_WIDTH), 0xFF, np.uint8)  # as growth pads a block
+    fresh[:, :links], fresh[:, links:used] = whole[:, :links], high
+    return {"blocks": fresh, "low": low}
 
 
 def _wide(columns: dict[str, NDArray[Any]], name: str, width: int) -> None:

@@ -11,6 +11,7 @@ from firth.arrays import Codes, Vectors
 from firth.kernels import native
 
 ZERO = 128  # the code of a value that is the mean
+FOUR = np.uint8(4)  # bits of a half byte
 Row = NDArray[np.float32]
 
 
@@ -79,6 +80,34 @@ def dot_codes(queries: NDArray[np.int8], codes: Codes, *, module: Any = native) 
 def dot_codes_twin(queries: NDArray[np.int8], codes: Codes) -> NDArray[np.int32]:
     """NumPy twin of `dot_codes`."""
     return (queries.astype(np.int64) @ codes.T.astype(np.int64)).astype(np.int32)
+
+
+def split_codes(codes: Codes) -> tuple[Codes, Codes]:
+    """The planes of codes (n, w), (n, w / 2) each: upper half bytes and lower ones, value b beside value b + w / 2."""
+    first, second = np.split(codes, 2, axis=1)
+    upper, lower = np.uint8(0xF0), np.uint8(0x0F)
+    return first >> FOUR | second & upper, first & lower | second << FOUR
+
+
+def join_codes(high: Codes, low: Codes) -> Codes:
+    """The codes (n, w) of two planes: what `split_codes` took apart."""
+    upper, lower = np.uint8(0xF0), np.uint8(0x0F)
+    return np.concatenate([high << FOUR | low & lower, high & upper | low >> FOUR], axis=1)
+
+
+def dot_planes(
+    queries: NDArray[np.int8], high: Codes, low: Codes | None = None, *, module: Any = native
+) -> NDArray[np.int32]:
+    """(q, n) int32 inner products of signed queries (q, w) with the upper half bytes alone, or with whole codes."""
+    out = np.empty((len(queries), len(high)), np.int32)
+    module.dot_planes(queries, high, low, out)
+    return out
+
+
+def dot_planes_twin(queries: NDArray[np.int8], high: Codes, low: Codes | None = None) -> NDArray[np.int32]:
+    """NumPy twin of `dot_planes`."""
+    codes = join_codes(high, high if low is None else low)
+    return dot_codes_twin(queries, codes >> FOUR if low is None else codes)
 
 
 def pair_distances(rows: Codes, codes: Codes, *, module: Any = native) -> NDArray[np.uint32]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from firth.arrays import Ids, Vectors
 from firth.compress import Scalar
 from firth.errors import FormatError, SettingsError
-from firth.index.hnsw import ALIVE, CODE_WIDTH, HNSW
+from firth.index.hnsw import ALIVE, HNSW
+from firth.index.hnsw_file import CODE_WIDTH
 from firth.index.keys import Keys
 from firth.index.metric import Metric, levelled
-from firth.kernels.codes import scalar_encode
+from firth.kernels.codes import scalar_encode, split_codes
 from firth.kernels.flat import longest_row
 
 MOST_M = 256  # links a node on the upper levels; native/graph.hpp
@@ -74,17 +75,19 @@ def adopt(graph: ForeignGraph, metric: Metric, *, codec: str | None = "sq8", see
     base = _widened(graph.base, 2 * graph.m)
     blocks = np.zeros((n, index._graph.block_bytes), np.uint8)
     blocks[:, : base.shape[1] * 4] = base.view(np.uint8)
+    low = np.zeros((n, 0), np.uint8)
     if scalar is None:
         norms = np.einsum("nd,nd->n", wide, wide, dtype=np.float64).astype(np.float32).view(np.uint32)
     else:
         codes = scalar_encode(wide, scalar.centre, scalar.inverse, width=-(-d // CODE_WIDTH) * CODE_WIDTH)
-        blocks[:, base.shape[1] * 4 :][:, : codes.shape[1]] = codes
+        high, low = split_codes(codes)
+        blocks[:, base.shape[1] * 4 :][:, : high.shape[1]] = high
         steps = codes.astype(np.int32) - 128
         norms = np.einsum("nd,nd->n", steps, steps, dtype=np.int64).astype(np.uint32)
     levels = np.minimum(graph.levels, MOST_LEVEL).astype(np.uint8)
     starts = np.cumsum(graph.levels, dtype=np.int64) - graph.levels
     columns = (
-        blocks, norms[:, None], wide, graph.keys[:, None], levels[:, None],
+        blocks, low, norms[:, None], wide, graph.keys[:, None], levels[:, None],
         graph.hidden.astype(np.uint8)[:, None], starts.astype(np.uint32)[:, None], _widened(graph.upper, graph.m),
     )  # fmt: skip
     try:
