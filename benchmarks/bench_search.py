@@ -30,7 +30,7 @@ Last:  2026-11-23, 100,000 rows, 1,000 queries, 2 cores Zen 5
        hnswlib                1                   1                   1                   1                   26
        firth at 0.95          4.8 (4.8-5.0)       4.1 (3.9-4.3)       3.0 (2.9-3.0)       2.9 (2.6-3.0)
        SymphonyQG             3.9 (3.9-4.0)       3.9 (3.8-4.1)       1.9 (1.9-1.9)       2.1 (2.1-2.1)
-       Against itself before it read half codes, in interleaved processes: k=10 1.4 to 1.7 times as fast at 0.95 and
+       Against itself before it read half codes, in interleaved processes: k=10 1.2 to 1.8 times as fast at 0.95 and
        0.99, one query at a time 1.3 times, k=100 1.1 to 1.5 times at 0.99 and 0.93 to 1.02 times at 0.95.
        Other peers, timed before that: faiss IVF-PQfs and ScaNN come to 0.95 (k=10 3.0 and 1.8, Squad 4.3 and 2.5; k=100
        3.9 and 3.1, Squad 3.6 and 2.9) and not to 0.99 in the grid of that run, which re-scored four times k at most;
