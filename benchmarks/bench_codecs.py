@@ -10,6 +10,10 @@ Last:  2026-11-23, nDCG@10 kept in %, 2 cores Zen 5 that other work kept busy (r
        codec             bytes      squad_sent (2,000)   again  SciFact (300)        again  Cranfield (225)      again
        sq8               384 (4x)   100.0 [99.9, 100.1]  100.0  100.1 [100.0, 100.5] 100.0  99.8 [99.5, 100.1]   100.0
        sq4               192 (8x)   99.7 [99.3, 100.1]   100.0  100.1 [99.4, 100.9]  100.0  100.1 [98.4, 101.8]  100.0
+       axes192           192 (8x)   99.8 [99.6, 100.0]   100.0  99.8 [99.1, 100.6]   100.0  100.6 [99.6, 101.8]  100.0
+       axes96            96 (16x)   98.9 [98.4, 99.4]    100.0  99.4 [98.1, 100.8]   100.0  99.7 [98.0, 101.3]   100.0
+       axes48            48 (32x)   95.3 [94.4, 96.1]    100.0  95.4 [93.3, 97.6]    100.0  99.4 [97.2, 101.6]   100.0
+       axes24            24 (64x)   84.5 [83.0, 86.0]    99.3   84.9 [80.4, 89.6]    99.2   91.7 [88.3, 94.7]    100.0
        pq96              96 (16x)   98.9 [98.3, 99.4]    100.0  99.2 [97.7, 100.6]   100.0  99.6 [97.7, 101.6]   100.0
        pq48              48 (32x)   95.7 [94.7, 96.6]    100.0  97.3 [94.6, 100.3]   100.1  101.2 [97.9, 104.5]  100.0
        opq48             48 (32x)   95.7 [94.9, 96.5]    100.0  97.0 [94.8, 99.5]    100.0  97.6 [94.9, 100.1]   100.0
@@ -79,15 +83,19 @@ def main() -> None:
     flags.add_argument("--small", action="store_true")
     flags.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     flags.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    flags.add_argument("--codecs", nargs="*", help="measure these alone and keep the other lines of the last result")
     settings = flags.parse_args()
     cells = [("MiniLM", "cranfield")] if settings.small else _cells(settings.models, settings.sets)
     question = "codecs_small" if settings.small else "codecs"
     for model, name in cells:
-        found = list(_measured(model, name))
+        found = list(_measured(model, name, settings.codecs))
         print(f"\n{name}, {model}, {found[0]['queries']} queries, {found[0]['documents']} documents")
         measure.table([{key: line[key] for key in _SHOWN} for line in found])
         earlier = (measure.last_result(question) or {"table": []})["table"]
-        lines = [line for line in earlier if (line["model"], line["set"]) != (model, name)] + found
+        again = {line["codec"] for line in found} if settings.codecs else {line["codec"] for line in earlier}
+        cell = (model, name)
+        kept = [line for line in earlier if (line["model"], line["set"]) != cell or line["codec"] not in again]
+        lines = kept + found
         result = {"k": K, "over": OVER, "seed": SEED, "table": lines, "environment": measure.environment("numpy")}
         measure.save(question, result)
 
@@ -99,7 +107,16 @@ _SHOWN = ("codec", "bytes", "as", "ndcg@10", "kept", "re-scored", "kept, re-scor
 def names(d: int) -> list[str]:
     """Codecs from 4 to 128 times smaller than float32 at d dimensions, smaller ones last."""
     half, third = d // 2, d // 3
-    found = ["sq8", "sq4", f"pq{d // 4}", f"pq{d // 8}", f"opq{d // 8}", f"pq{d // 4}x4", f"opq{d // 4}x4"]
+    found = [
+        "sq8",
+        "sq4",
+        *(f"axes{d // per}" for per in (2, 4, 8, 16)),
+        f"pq{d // 4}",
+        f"pq{d // 8}",
+        f"opq{d // 8}",
+        f"pq{d // 4}x4",
+        f"opq{d // 4}x4",
+    ]
     found += [f"pq{d // 16}", f"opq{d // 16}", f"pq{d // 8}x4", f"opq{d // 8}x4", "binary", "rbinary"]
     found += [f"prefix{half}+sq8", f"prefix{third}+sq8", f"prefix{half}+sq4", f"prefix{third}+sq4"]
     found += [f"prefix{half}+pq{half // 8}", f"prefix{half}+binary", f"prefix{third}+pq{third // 8}"]
@@ -111,7 +128,7 @@ def _cells(models: list[str], sets: list[str]) -> list[tuple[str, str]]:
     return [(model, name) for model in models for name in sets]
 
 
-def _measured(model: str, name: str) -> Iterator[dict[str, Any]]:
+def _measured(model: str, name: str, only: list[str] | None) -> Iterator[dict[str, Any]]:
     documents, queries, judgements = _load(model, name)
     keys, asked = list(judgements), np.ascontiguousarray(queries)
     exact = Flat.build(documents)
@@ -120,7 +137,7 @@ def _measured(model: str, name: str) -> Iterator[dict[str, Any]]:
     about = {"model": model, "set": name, "queries": len(keys), "documents": len(documents)}
     d = documents.shape[1]
     yield about | _line("float32", 4 * d, d, whole, whole, base, _rate(exact, asked))
-    for codec_name in names(d):
+    for codec_name in only or names(d):
         codec = train(codec_name, documents, seed=SEED)
         index = Flat.build(documents, codec=codec)
         found = index.search(asked, OVER * K)

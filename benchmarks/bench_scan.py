@@ -4,20 +4,26 @@ One thread; "batch" asks 200 queries at once, "single" one after the other. reca
 exact search of float32. turbovec is left out where it is not installed (pip install turbovec).
 
 Run:   make bench Q=scan                (100,000 vectors, 5 min on 2 cores; --small 20,000 vectors, 1 min)
-Last:  2026-11-23, 100,000 vectors, 3 repeats, 2 cores Zen 5 that other work kept busy
+Last:  2026-11-23, 100,000 vectors, 7 repeats, 2 cores Zen 5 that other work kept busy
        system           bytes  recall@10  batch, queries/s  single, queries/s
-       firth pq96x4     48     0.665      9,410             10,240
-       faiss PQ96x4fs   48     0.674      13,070            11,270
-       firth binary     48     0.645      10,020            7,548
-       firth pq192x4    96     0.811      7,019             5,653
-       faiss PQ192x4fs  96     0.808      5,632             5,881
-       turbovec 2 bits  100    0.827      8,340             5,787
-       firth sq4        192    0.936      6,058             1,879
-       turbovec 4 bits  196    0.951      11,660            6,784
-       firth sq8        384    0.997      1,808             470
-       Ahead of faiss at 96 bytes in a batch, level one by one; behind at 48 bytes, and behind turbovec.
-       --small (20,000 vectors): pq96x4 37,810 / 20,470 (faiss 49,570 / 37,910), pq192x4 22,760 / 14,950 (30,010 /
-       23,830), sq4 20,450 / 12,410 (turbovec 4 bits 19,600 / 6,624).
+       firth axes48     48     0.718      13,410            11,000
+       faiss PQ96x4fs   48     0.674      13,140            11,470
+       firth pq96x4     48     0.665      11,550            10,120
+       firth binary     48     0.645      13,510            7,738
+       firth axes96     96     0.875      11,200            7,008
+       faiss PQ192x4fs  96     0.808      7,005             6,019
+       turbovec 2 bits  100    0.827      7,891             6,003
+       firth pq192x4    96     0.811      8,152             6,421
+       firth axes192    192    0.961      11,150            3,075
+       turbovec 4 bits  196    0.951      9,621             6,727
+       firth sq4        192    0.936      8,526             3,507
+       firth sq8        384    0.997      9,910             1,336
+       In a batch axes are ahead of the peers at each size in speed and recall; one by one ahead at 96 bytes, behind
+       faiss at 48, and behind turbovec at 192, where ours reads 19 MB of codes a query.
+       --small (20,000 vectors; recall, batch / single):
+         axes48 0.721, 48,340 / 24,140; faiss 0.664, 54,170 / 45,380
+         axes96 0.879, 25,460 / 17,890; faiss 0.819, 31,010 / 27,500
+         axes192 0.957, 34,620 / 13,920; turbovec 0.948, 30,230 / 7,300
 """
 
 from __future__ import annotations

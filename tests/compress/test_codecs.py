@@ -175,7 +175,7 @@ def test_more_bytes_bring_axes_nearer_and_leading_axes_get_more_bits(rng: np.ran
     codecs = [Axes.train(rows, size=size) for size in (3, 6, 12, 24, 48)]
     errors = [float(((c.decode(c.encode(rows)) - rows) ** 2).mean()) for c in codecs]
     assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.002 * errors[0]
+    assert errors[-1] < 0.01 * errors[0]
     for codec in codecs:
         bounds = np.cumsum(np.multiply(codec.sections, [1, 2, 4]))
         groups = [g for g in np.split((rows @ codec.axes.T).var(axis=0), bounds[:2]) if len(g)]

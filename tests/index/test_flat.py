@@ -85,7 +85,7 @@ def test_codes_can_be_added_removed_and_saved_after_a_search(
     index = Flat.build(rows[:1000], codec=codec)
     size = index.bytes_per_vector
     index.search(queries)
-    assert index.bytes_per_vector <= size + 4  # one form of the codes is kept, not two, some zeros in it
+    assert index.bytes_per_vector <= 1.05 * size + 4  # one form of the codes is kept, not two; blocks have padding
     index.add(None, rows[1000:1500])
     index.search(queries)
     index.remove(np.arange(500))
