@@ -3,8 +3,9 @@
 `size` bytes a vector are shared out so that the error of an inner product is small: what is lost of an axis counts the
 more, the further queries reach along it. Axes of one width are turned once more, at random, which makes them alike; one
 step suits them then. A code is scored by integer products; at equal bytes it finds more of float32's own neighbours
-than any other codec here. Of judged documents it finds as many as `Product` from 96 bytes on, at 48 fewer (SQuAD: 95.3 %
-of float32's nDCG@10, pq96x4 96.8). What the sample's axes do not show is lost: train again when the documents change.
+than any other codec here. Of judged documents it finds as many as `Product` from 96 bytes on, at 48
+fewer (SQuAD: 95.3 % of float32's nDCG@10, pq96x4 96.8). What the sample does not show is lost:
+train again when the documents change.
 Source: transform coding by principal components, Huang and Schultheiss 1963, "Block quantization of correlated
 Gaussian random variables"; the steps: Max 1960, "Quantizing for minimum distortion"; that an error along the vector
 itself costs more than one across: Guo et al. 2020, ScaNN, arXiv:1908.10396.
