@@ -8,11 +8,11 @@ Python function for each vector it looks at, so it is left out; faiss takes a bi
 
 Run:   make bench Q=filters            (100,000 vectors, 2 min on 2 cores; --small 20,000 vectors, 1 min)
 Last:  2026-11-23, 100,000 vectors, 200 queries, 2 cores Zen 5 that other work kept busy
-       allowed        recall: random  clustered  faiss ef=100   µs: firth     scan         wider    through    faiss
-       50 %                   0.996   0.995      0.98, 0.97     512, 562      2,800        500-590  480-530    350
-       10 %                   0.998   0.995      0.92, 0.83     641, 553      640, 555     1,220    555-600    330
-       1 %                    1.000   1.000      0.59, 0.40     463, 361      450, 370     12,000   530-590    360
-       0.1 %, 0.01 %          1.000   1.000      0.18 - 0.01    340-450       as firth's   -        280-440    350-440
+       allowed        recall: random  clustered  faiss ef=100   µs: firth     scan         wider        through    faiss
+       50 %                   0.996   0.996      0.98, 0.97     451, 509      3,500        460-490      480-500    280
+       10 %                   0.999   0.997      0.92, 0.83     619, 563      640, 620     1,200        530-570    280
+       1 %                    1.000   1.000      0.59, 0.40     362, 370      350, 360     12,600       440-470    280
+       0.1 %, 0.01 %          1.000   1.000      0.18 - 0.01    240-260       as firth's   -            240-280    280
        Most of the time of the smallest sets is turning keys into a bitmap, which costs O(n) a call. A scan that is
        short runs in the caller's thread; a thread of its own had cost 3 ms a query on these cores.
 """

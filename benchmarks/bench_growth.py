@@ -13,16 +13,16 @@ Two steps, since only the second is of seconds and wants a calm machine:
 
 Run:   make bench Q="growth --build"     (indexes, exact answers and beams: 5 min on 2 cores, 3 GB of disk)
        make bench Q=growth               (times what is built: 1 min; --small with both: to 50,000, 1 min)
-Last:  2026-11-23, 2 cores Zen 5 that other work kept busy, m=16, ef_construction=200; the million in a run of its own
+Last:  2026-11-23, 2 cores Zen 5 that other work kept busy, m=16, ef_construction=200
        vectors          ef    distances   p50 ms   p99 ms   exact ms   build s, 2 threads
-       10,000           68    1,281       0.05     0.17     6.7        1.3
-       20,000           73    1,421       0.07     0.28     14         4.1
-       50,000           90    1,767       0.08     0.25     32         11
-       100,000          96    1,903       0.10     0.36     61         13
-       1,000,000 made   35    713         0.05     0.13     426        132
-       Distances -1,359 + 285 · log n (R² 0.98), n^0.18; exact search n^0.96. The million: opened in 10 ms and the first
-       answer 6 ms later, from a cold file 35 and 616; 534 bytes a vector beside the mapped rows, 2,070 with them; a
-       thousand queries brought 1,117 bytes a vector of mapped rows into memory, which the system may drop.
+       10,000           54    1,113       0.03     0.08     3.9        1.3
+       20,000           57    1,214       0.04     0.10     7.8        2.3
+       50,000           62    1,438       0.05     0.10     19         5.9
+       100,000          70    1,636       0.06     0.11     46         10
+       1,000,000 made   26    608         0.04     0.09     383        98
+       Distances -1,028 + 230 · log n (R² 0.98), n^0.17; exact search n^1.05. The million: opened in 6 ms and the first
+       answer 3 ms later, from a cold file 53 and 326; 534 bytes a vector beside the mapped rows, of which a thousand
+       queries brought 338 into memory, and 740 of the mapped rows, which the system may drop.
        Not measured: a million that is as hard as a million sentences would be.
 """
 

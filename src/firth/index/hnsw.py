@@ -46,6 +46,7 @@ THROUGH_BELOW = 0.3
 # crowd, but from ef / 2 to 2 · ef in any case. At recall 0.99 that saves a tenth (k = 100) to a quarter (k = 1) of the
 # distances of a plain beam; sentences, 100,000 x 384 and 50,000 x 768.
 SURELY, AT_MOST = 0.5, 2.0
+FILTERED = 2.0  # a filter's walk is a plain beam: so much wider it finds 0.993 or more of ten where 0.99 are asked for
 REPAIR_SHARE = 0.05  # of all nodes removed before the lists around them are mended
 REPAIR_LEAST = 64
 # New links push older ones out, rarely the last one that led to a vector. A walk over the whole graph finds those; for
@@ -388,6 +389,7 @@ class HNSW:
         scan = allowed <= max(EXACT_BELOW, ef) or (allow is not None and allowed <= (SCAN_BALANCE * count) ** 0.5)
         through = allow is not None and allowed <= THROUGH_BELOW * count
         # Of a usual walk's beam, the share that may appear is expected to be allowed / count.
+        ef = ef if allow is None or not self.dimension else int(FILTERED * ef)
         beam = ef if through else min(-(-ef * count // max(allowed, 1)), count)
         ids, scores = np.empty((len(wanted), k), np.int64), np.empty((len(wanted), k), np.float32)
         work = np.empty(len(wanted), np.uint32)
